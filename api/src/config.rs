@@ -1,0 +1,216 @@
+//! The settings of `kvd`: flags, environment, `.env`, defaults.
+
+use std::{ffi::OsString, net::SocketAddr, str::FromStr, time::Duration};
+
+use clap::{
+    CommandFactory, FromArgMatches, Parser, ValueEnum, builder::BoolishValueParser,
+    parser::ValueSource,
+};
+use entity::DatabaseUrl;
+use poem::http::HeaderName;
+use settings::NoSettings;
+
+use crate::client_ip::TrustedProxies;
+
+/// The file of `--dev`, in the working directory.
+pub const DEV_DATABASE: &str = "kvd-dev.db";
+
+/// A key-value REST service on the SQL database you already run.
+///
+/// Each setting is a flag, an environment variable or a line of the file .env in the working
+/// directory, in this order. kvd has no authentication and no TLS: keep it behind a proxy.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "kvd",
+    version,
+    after_help = "Example: kvd --dev\nThen:    curl -X POST http://127.0.0.1:8000/items/ \
+                  -H 'Content-Type: application/json' -d '{\"key\":\"hello\",\"value\":\"world\"}'"
+)]
+pub struct Config {
+    /// Database: postgres://, mysql:// or sqlite:// (required unless --dev)
+    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<DatabaseUrl>,
+
+    /// Address to serve on; port 0 takes a free port and prints it
+    #[arg(
+        long = "listen",
+        env = "LISTEN_ADDR",
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:8000"
+    )]
+    pub listen: SocketAddr,
+
+    /// Address for /livez, /readyz and /metrics, which then leave the public address
+    #[arg(
+        long = "admin-listen",
+        env = "ADMIN_LISTEN_ADDR",
+        value_name = "ADDR:PORT"
+    )]
+    pub admin_listen: Option<SocketAddr>,
+
+    /// Embedded SQLite file kvd-dev.db in the working directory, migrated at start
+    #[arg(long)]
+    pub dev: bool,
+
+    /// Apply pending migrations at start
+    #[arg(long, env, value_parser = BoolishValueParser::new(), num_args = 0..=1, default_value = "false", default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub migrate: bool,
+
+    /// Most connections to the database
+    #[arg(long, env, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub database_max_connections: u32,
+
+    /// Time a request may take, such as 500ms or 5s
+    #[arg(long, env, value_name = "DURATION", default_value = "5s", value_parser = request_timeout)]
+    pub request_timeout: Duration,
+
+    /// Most requests of one client in any window; 0 turns the limiter off
+    #[arg(long, env, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub rate_limit: u32,
+
+    /// Length of the window, in whole seconds
+    #[arg(long, env, value_name = "DURATION", default_value = "60s", value_parser = window)]
+    pub rate_limit_window: Duration,
+
+    /// Most clients the limiter remembers
+    #[arg(long, env, value_name = "N", default_value = "100000", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub rate_limit_max_clients: u64,
+
+    /// Proxies whose CLIENT_IP_HEADER is believed: addresses or networks, by comma
+    #[arg(
+        long,
+        env,
+        value_name = "CIDR,…",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub trusted_proxies: TrustedProxies,
+
+    /// Header in which a trusted proxy names its client
+    #[arg(long, env, value_name = "NAME", default_value = "x-forwarded-for", value_parser = client_ip_header)]
+    pub client_ip_header: HeaderName,
+
+    /// Most bytes of a value
+    #[arg(long, env, value_name = "BYTES", default_value = "262144", value_parser = clap::value_parser!(u32).range(0..=67_108_864))]
+    pub max_value_bytes: u32,
+
+    /// Most client connections
+    #[arg(long, env, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// How long to go on serving, not ready, after SIGTERM or SIGINT
+    #[arg(long, env, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub shutdown_delay: Duration,
+
+    /// How long requests under way may take after that
+    #[arg(long, env, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub shutdown_grace: Duration,
+
+    /// Log for people or for machines; RUST_LOG sets levels
+    #[arg(long, env, value_name = "FORMAT", default_value = "text", value_enum)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Config {
+    /// Reads the arguments, the environment and `.env`.
+    ///
+    /// # Errors
+    /// See [`NoSettings`].
+    pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, NoSettings> {
+        let in_environment = std::env::var_os("DATABASE_URL").is_some();
+        let matches = settings::matches(Self::command(), arguments)?;
+        let mut config = Self::from_arg_matches(&matches).map_err(settings::explain)?;
+        let given = match matches.value_source("database_url") {
+            Some(ValueSource::EnvVariable) => in_environment,
+            source => source.is_some(),
+        };
+        if config.dev && given {
+            return Err(NoSettings::mistake(
+                "--dev has its own database: leave --database-url and DATABASE_URL out",
+            ));
+        }
+        if config.dev {
+            config.database_url = format!("sqlite://{DEV_DATABASE}").parse().ok();
+        }
+        if config.database_url.is_none() {
+            return Err(NoSettings::mistake(
+                "no database: give --database-url or DATABASE_URL, or --dev for an embedded one",
+            ));
+        }
+        Ok(config)
+    }
+
+    /// The database; every loaded configuration has one.
+    pub fn database_url(&self) -> &DatabaseUrl {
+        self.database_url
+            .as_ref()
+            .expect("load() refuses a configuration without a database")
+    }
+}
+
+/// A duration such as `500ms`, `5s` or `1m 30s`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| "expected a duration such as 500ms, 5s or 2m".to_owned())?,
+    };
+    if parsed > Duration::from_hours(24) {
+        return Err("expected at most 24h".to_owned());
+    }
+    Ok(parsed)
+}
+
+fn request_timeout(text: &str) -> Result<Duration, String> {
+    let parsed = duration(text)?;
+    if parsed < Duration::from_millis(100) {
+        return Err("expected at least 100ms".to_owned());
+    }
+    Ok(parsed)
+}
+
+fn window(text: &str) -> Result<Duration, String> {
+    let parsed = duration(text)?;
+    if parsed.subsec_nanos() != 0 || parsed.is_zero() {
+        return Err("expected whole seconds, at least 1s".to_owned());
+    }
+    Ok(parsed)
+}
+
+fn client_ip_header(text: &str) -> Result<HeaderName, String> {
+    let name =
+        HeaderName::from_str(text).map_err(|_| "expected the name of a header".to_owned())?;
+    if name == "forwarded" {
+        // RFC 7239 has a syntax of its own, and hardly a proxy sends it.
+        return Err("expected a header that lists addresses, such as x-forwarded-for".to_owned());
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_sound() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units_and_bounds() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
+        assert!(duration("soon").is_err());
+        assert!(duration("2days").is_err());
+        assert!(request_timeout("99ms").is_err());
+        assert!(window("1500ms").is_err());
+        assert!(window("0s").is_err());
+        assert_eq!(window("60s"), Ok(Duration::from_mins(1)));
+    }
+}

@@ -1,0 +1,257 @@
+//! One client connection, HTTP/1.1, with limits on how long the client may keep it waiting.
+//!
+//! hyper's own `header_read_timeout` also runs while a connection is idle, so one limit would serve
+//! for both. Here the connection has a state, and each state its own deadline.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use hyper::{
+    Request, Response,
+    body::{Body, Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::server::Phase;
+
+/// A request head must be complete this long after its first byte, or after the connection opened.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// A connection without a request is kept this long, and so is one whose client does not read.
+const IDLE_TIME: Duration = Duration::from_secs(75);
+/// The longest request head, in bytes; longer ones are answered 431.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+type AnswerBody = BoxBody<Bytes, io::Error>;
+
+/// Serves one connection to its end.
+pub async fn serve<F, A>(stream: TcpStream, answer: F, mut phase: watch::Receiver<Phase>)
+where
+    F: Fn(Request<Incoming>) -> A,
+    A: Future<Output = Response<AnswerBody>>,
+{
+    let pace = Pace::new();
+    let stream = Paced {
+        stream,
+        pace: pace.clone(),
+    };
+    let service = service_fn(|request| {
+        pace.enter(State::Answering);
+        let (answer, pace) = (answer(request), pace.clone());
+        async move { Ok::<_, Infallible>(answer.await.map(|body| PacedBody { body, pace })) }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let mut timer = pin!(sleep_until(pace.deadline()));
+    // Errors are the client's: it hung up, or sent what is no HTTP. hyper has answered what it could.
+    let mut until_done_or_late = poll_fn(|context| {
+        if connection.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let deadline = pace.deadline();
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        match timer.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(Late)),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    let closing = tokio::select! {
+        // First, so that a request which has arrived is read before the connection is told to end.
+        biased;
+        _ = &mut until_done_or_late => false,
+        _ = phase.wait_for(|phase| *phase == Phase::Closing) => true,
+    };
+    if closing {
+        drop(until_done_or_late);
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
+
+/// The client kept the connection waiting for too long.
+struct Late;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// The rest of a request head.
+    Head,
+    /// Our answer, which has limits of its own.
+    Answering,
+    /// The next request.
+    Idle,
+}
+
+/// The state of a connection and since when; shared by its socket, its service and its bodies,
+/// which all run in the connection's one task.
+#[derive(Clone)]
+struct Pace(Arc<Mutex<Times>>);
+
+struct Times {
+    state: State,
+    since: Instant,
+    /// Since when the client has not taken what we have to send.
+    blocked: Option<Instant>,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Times {
+            state: State::Head,
+            since: Instant::now(),
+            blocked: None,
+        })))
+    }
+
+    fn times<T>(&self, use_them: impl FnOnce(&mut Times) -> T) -> T {
+        use_them(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn enter(&self, state: State) {
+        self.times(|times| {
+            times.state = state;
+            times.since = Instant::now();
+        });
+    }
+
+    /// Bytes came from the client.
+    fn received(&self) {
+        self.times(|times| {
+            if matches!(times.state, State::Idle) {
+                times.state = State::Head;
+                times.since = Instant::now();
+            }
+        });
+    }
+
+    /// The client took what we sent, or did not.
+    fn sent(&self, taken: bool) {
+        self.times(|times| {
+            times.blocked = match (taken, times.blocked) {
+                (true, _) => None,
+                (false, Some(since)) => Some(since),
+                (false, None) => Some(Instant::now()),
+            };
+        });
+    }
+
+    fn deadline(&self) -> Instant {
+        self.times(|times| match (times.state, times.blocked) {
+            (State::Head, _) => times.since + HEAD_TIME,
+            (State::Idle, _) => times.since + IDLE_TIME,
+            (State::Answering, Some(blocked)) => blocked + IDLE_TIME,
+            // Far away: every answer has a deadline of its own.
+            (State::Answering, None) => times.since + Duration::from_hours(24),
+        })
+    }
+}
+
+/// A socket that keeps the pace.
+struct Paced {
+    stream: TcpStream,
+    pace: Pace,
+}
+
+impl AsyncRead for Paced {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.pace.received();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Paced {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.pace.sent(polled.is_ready());
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.pace.sent(polled.is_ready());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// The body of an answer: once it is handed over, the connection is idle.
+struct PacedBody {
+    body: AnswerBody,
+    pace: Pace,
+}
+
+impl Body for PacedBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for PacedBody {
+    fn drop(&mut self) {
+        self.pace.enter(State::Idle);
+    }
+}

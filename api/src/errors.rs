@@ -1,0 +1,56 @@
+//! The boundary behind which every error is a problem document, also those of the framework and
+//! those of a panic.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use poem::{
+    Endpoint, Error, IntoResponse, Request, Response, Result,
+    error::{NotFoundError, ParsePathError},
+};
+
+use crate::{
+    problem::{Code, Problem},
+    resource::Resource,
+};
+
+pub struct Errors<E> {
+    pub inner: E,
+    pub resource: Resource,
+}
+
+impl<E: Endpoint<Output = Response>> Endpoint for Errors<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let request = match self.resource.check(request) {
+            Ok(request) => request,
+            Err(problem) => return Ok(problem.into_response()),
+        };
+        let answer = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        Ok(match answer.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => problem_response(error),
+            // The panic hook has logged it.
+            Err(_) => Problem::internal().into_response(),
+        })
+    }
+}
+
+fn problem_response(error: Error) -> Response {
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    if error.is::<NotFoundError>() {
+        return Problem::new(Code::RouteNotFound, "See /docs for what there is.").into_response();
+    }
+    if error.is::<ParsePathError>() {
+        let detail = "The path is not percent-encoded UTF-8.";
+        return Problem::new(Code::InvalidKey, detail).into_response();
+    }
+    if error.status().is_client_error() {
+        return Problem::invalid("The request cannot be read.").into_response();
+    }
+    tracing::error!(%error, "framework");
+    Problem::internal().into_response()
+}

@@ -1,0 +1,161 @@
+//! JSON bodies, in and out.
+//!
+//! The framework's own payload reads without bound, detours through a tree of values, and takes the
+//! last of repeated members.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::BoxBody};
+use poem::{IntoResponse, Request, RequestBody, Response, http::header};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    payload::Payload,
+    registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
+
+use crate::problem::{Code, Problem};
+
+/// What a body may take.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    pub body_bytes: usize,
+    pub body_time: Duration,
+}
+
+impl RequestLimits {
+    /// The longest JSON text of an item: every byte of key and value may be written as `\u00XX`.
+    pub fn body_bytes(max_value_bytes: usize) -> usize {
+        const ESCAPED: usize = 6;
+        const REST: usize = 4096;
+        (max_value_bytes + entity::key::MAX_KEY_BYTES) * ESCAPED + REST
+    }
+}
+
+/// A JSON document of type `T`.
+pub struct Json<T>(pub T);
+
+impl<T: Type> Payload for Json<T> {
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Serialize + Send> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(text) => Response::builder()
+                .content_type("application/json")
+                .body(text),
+            Err(_) => Problem::internal().into_response(),
+        }
+    }
+}
+
+impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Json<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        <Self as Payload>::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest {
+            description: None,
+            content: vec![MetaMediaType {
+                content_type: Self::CONTENT_TYPE,
+                schema: Self::schema_ref(),
+            }],
+            required: true,
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        if !is_json(request) {
+            let detail = "Send it with Content-Type: application/json.";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail).into());
+        }
+        let limits = request
+            .data::<RequestLimits>()
+            .expect("the routes set the limits");
+        let text = read(body.take()?.into(), *limits).await?;
+        let document = serde_json::from_slice(&text).map_err(|error| {
+            Problem::invalid(format!("The body is not as documented: {error}."))
+        })?;
+        Ok(Self(document))
+    }
+}
+
+/// `application/json`, in UTF-8 if it says anything about that.
+fn is_json(request: &Request) -> bool {
+    let mut given = request.headers().get_all(header::CONTENT_TYPE).iter();
+    let (Some(only), None) = (given.next(), given.next()) else {
+        return false;
+    };
+    let Ok(text) = only.to_str() else {
+        return false;
+    };
+    let mut parts = text.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    essence.eq_ignore_ascii_case("application/json")
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+                value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
+}
+
+async fn read(
+    body: BoxBody<Bytes, std::io::Error>,
+    limits: RequestLimits,
+) -> Result<Bytes, Problem> {
+    let mut body = Limited::new(body, limits.body_bytes);
+    match timeout(limits.body_time, BodyExt::collect(&mut body)).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!("The body has more than {} bytes.", limits.body_bytes);
+            Err(Problem::new(Code::ValueTooLarge, detail))
+        }
+        Ok(Err(_)) => Err(Problem::invalid("The body cannot be read.")),
+        Err(_) => {
+            let detail = format!("It must come within {:?}.", limits.body_time);
+            Err(Problem::new(Code::RequestTimeout, detail))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_in_utf8_is_the_only_media_type() {
+        let with =
+            |content_type: &str| is_json(&Request::builder().content_type(content_type).finish());
+        assert!(with("application/json"));
+        assert!(with("Application/JSON; charset=UTF-8"));
+        assert!(with("application/json;charset=\"utf-8\""));
+        assert!(!with("application/json; charset=latin1"));
+        assert!(!with("text/plain"));
+        assert!(!with("application/jsonp"));
+        assert!(!with("application/vnd.api+json"));
+        assert!(!is_json(&Request::builder().finish()));
+    }
+}

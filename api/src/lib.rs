@@ -1,0 +1,35 @@
+//! `kvd`, a key-value REST service on the SQL database its users already run.
+//!
+//! Read in this order: [`config`] (the settings), [`run`] (how it starts and ends), [`server`] and
+//! [`connection`] (sockets), [`routes`] (every URL, and the middleware from the outside in:
+//! [`observe`], [`drain`], [`rate_limit`], [`errors`] with [`resource`]), [`items`] (the handlers).
+//!
+//! What a handler takes: [`params`] with [`precondition`], and [`json`]. What it calls:
+//! [`database`]. What it answers: [`answers`] and [`pages`], or [`problem`]. [`operations`] lists
+//! the problems of each operation, and [`document`] describes it all. Beside the items: [`health`],
+//! [`metrics`], [`telemetry`].
+
+pub mod answers;
+pub mod client_ip;
+pub mod config;
+pub mod connection;
+pub mod database;
+pub mod document;
+pub mod drain;
+pub mod errors;
+pub mod health;
+pub mod items;
+pub mod json;
+pub mod metrics;
+pub mod observe;
+pub mod operations;
+pub mod pages;
+pub mod params;
+pub mod precondition;
+pub mod problem;
+pub mod rate_limit;
+pub mod resource;
+pub mod routes;
+pub mod run;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,57 @@
+//! `kvd`: reads the configuration, starts the log, serves until told to stop.
+
+use std::process::ExitCode;
+
+use api::{config::Config, run, telemetry};
+use settings::NoSettings;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A mistake in the configuration.
+const MISTAKE: u8 = 2;
+
+fn main() -> ExitCode {
+    let config = match Config::load(std::env::args_os()) {
+        Ok(config) => config,
+        Err(NoSettings::Shown(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(NoSettings::Mistake(line)) => {
+            return fail(&format!("{line} (see kvd --help)"), MISTAKE);
+        }
+    };
+    if let Err(line) = telemetry::start(config.log_format) {
+        return fail(&line, MISTAKE);
+    }
+    match serve(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string(), 1),
+    }
+}
+
+#[tokio::main]
+async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+    // As many connections as the system allows; where it allows no more, what there is must do.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        database = %config.database_url(),
+        "starting"
+    );
+    Ok(run::run(config, stop).await?)
+}
+
+fn fail(line: &str, code: u8) -> ExitCode {
+    eprintln!("kvd: {line}");
+    ExitCode::from(code)
+}

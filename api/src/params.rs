@@ -1,0 +1,279 @@
+//! The parameters of the item operations: how each is read, and what the document says about it.
+
+use entity::{Cursor, Key, Prefix, TagMatch};
+use poem::{Request, RequestBody, http::HeaderName};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
+};
+use serde_json::Value;
+
+use crate::{
+    precondition::{self, EntityTags},
+    problem::{Code, Problem, sentence},
+    resource::Query,
+};
+
+/// A documented parameter, extracted into its type. The framework's own extractors answer in the
+/// framework's words.
+pub struct Param<T>(pub T);
+
+/// A type that a parameter can have.
+pub trait Parameter: Sized + Send {
+    const IN: MetaParamIn;
+    const REQUIRED: bool = false;
+
+    fn schema() -> MetaSchema;
+
+    /// Reads the parameter called `name`.
+    fn extract(name: &'static str, request: &Request) -> Result<Self, Problem>;
+}
+
+impl<'a, T: Parameter> ApiExtractor<'a> for Param<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+    const PARAM_IS_REQUIRED: bool = T::REQUIRED;
+
+    type ParamType = Self;
+    type ParamRawType = ();
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(T::IN)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(MetaSchemaRef::Inline(Box::new(T::schema())))
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        options: ExtractParamOptions<Self>,
+    ) -> poem::Result<Self> {
+        Ok(Self(T::extract(options.name, request)?))
+    }
+}
+
+fn query<'a>(name: &str, request: &'a Request) -> Option<&'a str> {
+    request.data::<Query>().and_then(|query| query.get(name))
+}
+
+fn example(schema: MetaSchema, example: impl Into<Value>) -> MetaSchema {
+    MetaSchema {
+        example: Some(example.into()),
+        ..schema
+    }
+}
+
+/// The rule of keys as a schema; that a key has at most 512 *bytes* no schema can say.
+pub fn key_schema() -> MetaSchema {
+    MetaSchema {
+        min_length: Some(1),
+        max_length: Some(512),
+        pattern: Some(r"^(?!\.{1,2}$)[^\u0000-\u001f\u007f]+$".to_owned()),
+        ..example(MetaSchema::new("string"), "greeting")
+    }
+}
+
+impl Parameter for Key {
+    const IN: MetaParamIn = MetaParamIn::Path;
+    const REQUIRED: bool = true;
+
+    fn schema() -> MetaSchema {
+        key_schema()
+    }
+
+    fn extract(_name: &'static str, request: &Request) -> Result<Self, Problem> {
+        // The router numbers the parameters of a path, decoded once.
+        let text = request.raw_path_param("param0").unwrap_or_default();
+        Ok(Self::new(text)?)
+    }
+}
+
+impl Parameter for Prefix {
+    const IN: MetaParamIn = MetaParamIn::Query;
+
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            max_length: Some(512),
+            pattern: Some(r"^[^\u0000]*$".to_owned()),
+            ..example(MetaSchema::new("string"), "greet")
+        }
+    }
+
+    fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
+        let text = query(name, request).unwrap_or_default();
+        Self::new(text).map_err(|error| Problem::invalid(sentence(error)))
+    }
+}
+
+/// The number of a page, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageNumber(pub u64);
+
+impl Parameter for Option<PageNumber> {
+    const IN: MetaParamIn = MetaParamIn::Query;
+
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            minimum: Some(1.0),
+            default: Some(1.into()),
+            ..example(MetaSchema::new_with_format("integer", "int64"), 1)
+        }
+    }
+
+    fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
+        let number = |text| integer(text).filter(|page| (1..=i64::MAX as u64).contains(page));
+        match query(name, request).map(number) {
+            None => Ok(None),
+            Some(Some(page)) => Ok(Some(PageNumber(page))),
+            Some(None) => Err(Problem::invalid("page is a whole number from 1.")),
+        }
+    }
+}
+
+/// How many items a page has at most: 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageSize(pub u64);
+
+impl PageSize {
+    const DEFAULT: u64 = 10;
+    const MAX: u64 = 100;
+}
+
+impl Parameter for PageSize {
+    const IN: MetaParamIn = MetaParamIn::Query;
+
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            minimum: Some(1.0),
+            maximum: Some(Self::MAX as f64),
+            default: Some(Self::DEFAULT.into()),
+            ..example(MetaSchema::new_with_format("integer", "int32"), 10)
+        }
+    }
+
+    fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
+        let size = query(name, request).map_or(Some(Self::DEFAULT), integer);
+        match size.filter(|size| (1..=Self::MAX).contains(size)) {
+            Some(size) => Ok(Self(size)),
+            None => Err(Problem::invalid(format!(
+                "page_size is a whole number from 1 to {}.",
+                Self::MAX
+            ))),
+        }
+    }
+}
+
+/// Digits only: the standard parser also takes a sign.
+fn integer(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
+}
+
+impl Parameter for bool {
+    const IN: MetaParamIn = MetaParamIn::Query;
+
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            default: Some(false.into()),
+            ..example(MetaSchema::new("boolean"), true)
+        }
+    }
+
+    fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
+        match query(name, request) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::invalid(format!("{name} is true or false."))),
+        }
+    }
+}
+
+/// Whether to count the items of the prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    Exact,
+    None,
+}
+
+impl Parameter for Option<Count> {
+    const IN: MetaParamIn = MetaParamIn::Query;
+
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            enum_items: vec!["exact".into(), "none".into()],
+            ..example(MetaSchema::new("string"), "none")
+        }
+    }
+
+    fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
+        match query(name, request) {
+            None => Ok(None),
+            Some("exact") => Ok(Some(Count::Exact)),
+            Some("none") => Ok(Some(Count::None)),
+            Some(_) => Err(Problem::invalid("count is exact or none.")),
+        }
+    }
+}
+
+/// A walk through the keys: from its beginning, or on from a cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Walk {
+    Begin,
+    From(Cursor),
+}
+
+impl Parameter for Option<Walk> {
+    const IN: MetaParamIn = MetaParamIn::Query;
+
+    fn schema() -> MetaSchema {
+        example(MetaSchema::new("string"), "")
+    }
+
+    fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
+        match query(name, request) {
+            None => Ok(None),
+            Some("") => Ok(Some(Walk::Begin)),
+            Some(text) => Cursor::decode(text)
+                .map(|cursor| Some(Walk::From(cursor)))
+                .map_err(|error| Problem::invalid(sentence(error))),
+        }
+    }
+}
+
+/// The header `If-Match`.
+pub struct IfMatch(pub Option<TagMatch>);
+
+/// The header `If-None-Match`.
+pub struct IfNoneMatch(pub Option<TagMatch>);
+
+fn tags(name: &'static str, request: &Request) -> Result<Option<TagMatch>, Problem> {
+    let name = HeaderName::from_bytes(name.as_bytes()).expect("a constant of this program");
+    let EntityTags(tags) = precondition::entity_tags(request.headers().get_all(&name))
+        .map_err(|error| Problem::new(Code::InvalidRequest, format!("{name}: {error}.")))?;
+    Ok(tags)
+}
+
+impl Parameter for IfMatch {
+    const IN: MetaParamIn = MetaParamIn::Header;
+
+    fn schema() -> MetaSchema {
+        example(MetaSchema::new("string"), "\"17-3\"")
+    }
+
+    fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
+        tags(name, request).map(Self)
+    }
+}
+
+impl Parameter for IfNoneMatch {
+    const IN: MetaParamIn = MetaParamIn::Header;
+
+    fn schema() -> MetaSchema {
+        example(MetaSchema::new("string"), "*")
+    }
+
+    fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
+        tags(name, request).map(Self)
+    }
+}

@@ -1,0 +1,399 @@
+//! Every error as a problem document (RFC 9457), and the only place that turns a database error
+//! into a status and logs it.
+
+use std::fmt;
+
+use entity::{
+    ETag,
+    failure::{Failure, failure},
+    key::InvalidKey,
+    value::InvalidValue,
+    write::WriteError,
+};
+use poem::{
+    IntoResponse, Response,
+    http::{HeaderValue, Method, StatusCode, header},
+};
+use sea_orm::DbErr;
+use serde::Serialize;
+
+use crate::rate_limit::window::Quota;
+
+/// How long a client should wait before it tries again after a 503, in seconds.
+const RETRY_AFTER: u64 = 1;
+const MEDIA_TYPE: &str = "application/problem+json";
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
+/// What went wrong, as the stable member `code` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    InvalidRequest,
+    InvalidKey,
+    InvalidValue,
+    ItemNotFound,
+    RouteNotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    KeyExists,
+    PreconditionFailed,
+    ValueTooLarge,
+    UnsupportedMediaType,
+    RateLimited,
+    Internal,
+    DatabaseUnavailable,
+    Overloaded,
+    OutcomeUnknown,
+}
+
+impl Code {
+    /// Every code there is.
+    pub const ALL: [Self; 16] = [
+        Self::InvalidRequest,
+        Self::InvalidKey,
+        Self::InvalidValue,
+        Self::ItemNotFound,
+        Self::RouteNotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::KeyExists,
+        Self::PreconditionFailed,
+        Self::ValueTooLarge,
+        Self::UnsupportedMediaType,
+        Self::RateLimited,
+        Self::Internal,
+        Self::DatabaseUnavailable,
+        Self::Overloaded,
+        Self::OutcomeUnknown,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid-request",
+            Self::InvalidKey => "invalid-key",
+            Self::InvalidValue => "invalid-value",
+            Self::ItemNotFound => "item-not-found",
+            Self::RouteNotFound => "route-not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::RequestTimeout => "request-timeout",
+            Self::KeyExists => "key-exists",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::ValueTooLarge => "value-too-large",
+            Self::UnsupportedMediaType => "unsupported-media-type",
+            Self::RateLimited => "rate-limited",
+            Self::Internal => "internal",
+            Self::DatabaseUnavailable => "database-unavailable",
+            Self::Overloaded => "overloaded",
+            Self::OutcomeUnknown => "outcome-unknown",
+        }
+    }
+
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidRequest | Self::InvalidKey | Self::InvalidValue => StatusCode::BAD_REQUEST,
+            Self::ItemNotFound | Self::RouteNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::KeyExists => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::ValueTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::DatabaseUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// One sentence for people, the same every time.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "The request is not valid",
+            Self::InvalidKey => "The key is not valid",
+            Self::InvalidValue => "The value is not valid",
+            Self::ItemNotFound => "There is no item with this key",
+            Self::RouteNotFound => "There is nothing at this path",
+            Self::MethodNotAllowed => "The resource does not have this method",
+            Self::RequestTimeout => "The body of the request did not come in time",
+            Self::KeyExists => "The key exists already",
+            Self::PreconditionFailed => "The precondition does not hold",
+            Self::ValueTooLarge => "The value is too large",
+            Self::UnsupportedMediaType => "The body must be application/json",
+            Self::RateLimited => "Too many requests",
+            Self::Internal => "Something went wrong in kvd",
+            Self::DatabaseUnavailable => "The database is not available",
+            Self::Overloaded => "kvd has too much to do",
+            Self::OutcomeUnknown => "The outcome of the write is not known",
+        }
+    }
+
+    /// The registered type where there is one; the others are told apart by `code`.
+    pub fn type_uri(self) -> &'static str {
+        match self {
+            Self::RateLimited => QUOTA_EXCEEDED,
+            _ => "about:blank",
+        }
+    }
+
+    pub fn has_retry_after(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited | Self::DatabaseUnavailable | Self::Overloaded
+        )
+    }
+}
+
+/// An error on its way to the client. Its text never comes from the database.
+#[derive(Debug)]
+pub struct Problem {
+    pub code: Code,
+    detail: String,
+    /// The current tag of the item, with a 412.
+    etag: Option<ETag>,
+    /// The methods the resource has, with a 405.
+    allow: Option<String>,
+    /// Seconds until a 429 is over.
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            etag: None,
+            allow: None,
+            retry_after: code.has_retry_after().then_some(RETRY_AFTER),
+        }
+    }
+
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, detail)
+    }
+
+    pub fn item_not_found() -> Self {
+        Self::new(Code::ItemNotFound, "No item has this key.")
+    }
+
+    pub fn key_exists() -> Self {
+        let detail = "An item with this key exists. PUT overwrites it.";
+        Self::new(Code::KeyExists, detail)
+    }
+
+    pub fn precondition_failed(current: Option<ETag>) -> Self {
+        let detail = match current {
+            Some(tag) => format!("The item exists, and its current tag is \"{tag}\"."),
+            None => "No item has this key.".to_owned(),
+        };
+        Self {
+            etag: current,
+            ..Self::new(Code::PreconditionFailed, detail)
+        }
+    }
+
+    pub fn method_not_allowed(allowed: &[Method]) -> Self {
+        let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+        let allow = names.join(", ");
+        Self {
+            allow: Some(allow.clone()),
+            ..Self::new(Code::MethodNotAllowed, format!("It has {allow}."))
+        }
+    }
+
+    /// `seconds` until the next request is let in.
+    pub fn rate_limited(quota: Quota, seconds: u64) -> Self {
+        let detail = format!(
+            "At most {} requests in {} seconds; try again in {seconds}.",
+            quota.limit,
+            quota.window.as_secs(),
+        );
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(Code::RateLimited, detail)
+        }
+    }
+
+    pub fn internal() -> Self {
+        let detail = "The log has more under this answer's X-Request-Id.";
+        Self::new(Code::Internal, detail)
+    }
+
+    pub fn outcome_unknown() -> Self {
+        let detail = "The database did not say: the write may have been applied, or may still be. \
+                      A retry with If-Match is safe.";
+        Self::new(Code::OutcomeUnknown, detail)
+    }
+
+    pub fn database_silent() -> Self {
+        let detail = "It did not answer in time. Nothing was written.";
+        Self::new(Code::DatabaseUnavailable, detail)
+    }
+
+    pub fn overloaded() -> Self {
+        let detail = "Too many requests wait for the database. Nothing was written.";
+        Self::new(Code::Overloaded, detail)
+    }
+
+    pub fn shutting_down() -> Self {
+        Self::new(Code::Overloaded, "kvd is shutting down.")
+    }
+
+    pub fn not_migrated(detail: impl Into<String>) -> Self {
+        Self::new(Code::DatabaseUnavailable, detail)
+    }
+
+    /// The error of a statement that wrote nothing.
+    pub fn not_written(error: &DbErr) -> Self {
+        let unavailable = |detail| Self::new(Code::DatabaseUnavailable, detail);
+        let problem = match failure(error) {
+            Failure::NoConnection => {
+                unavailable("No connection could be had. Nothing was written.")
+            }
+            Failure::Unknown => unavailable("The connection broke. Nothing was written."),
+            Failure::Cancelled => unavailable("It refused the statement. Nothing was written."),
+            Failure::RolledBack | Failure::Duplicate => {
+                unavailable("It rolled the statement back. Nothing was written.")
+            }
+            Failure::NotMigrated => {
+                Self::not_migrated("It is not migrated: run kvctl migrate. Nothing was written.")
+            }
+            Failure::Refused => Self::internal(),
+        };
+        tracing::error!(%error, code = problem.code.as_str(), "database");
+        problem
+    }
+}
+
+/// For the document.
+impl Problem {
+    /// A problem of this kind as a client may see it.
+    pub fn example(code: Code) -> Self {
+        let detail = match code {
+            Code::ItemNotFound => return Self::item_not_found(),
+            Code::KeyExists => return Self::key_exists(),
+            Code::PreconditionFailed => {
+                return Self::precondition_failed(Some(ETag { id: 17, version: 4 }));
+            }
+            Code::RateLimited => {
+                let window = std::time::Duration::from_mins(1);
+                return Self::rate_limited(Quota { limit: 60, window }, 42);
+            }
+            Code::Internal => return Self::internal(),
+            Code::DatabaseUnavailable => return Self::database_silent(),
+            Code::Overloaded => return Self::overloaded(),
+            Code::OutcomeUnknown => return Self::outcome_unknown(),
+            Code::MethodNotAllowed => {
+                return Self::method_not_allowed(&[Method::GET, Method::HEAD]);
+            }
+            Code::InvalidKey => return InvalidKey::Dots.into(),
+            Code::InvalidValue => return InvalidValue::Nul.into(),
+            Code::ValueTooLarge => {
+                let (bytes, max) = (300_000, 262_144);
+                return InvalidValue::TooLarge { bytes, max }.into();
+            }
+            Code::InvalidRequest => "There is no query parameter \"prefx\" here.",
+            Code::RouteNotFound => "See /docs for what there is.",
+            Code::RequestTimeout => "It must come within 5s.",
+            Code::UnsupportedMediaType => "Send it with Content-Type: application/json.",
+        };
+        Self::new(code, detail)
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        match error {
+            // Nobody waits for the answer: who abandoned the write has answered.
+            WriteError::Abandoned => Self::database_silent(),
+            WriteError::NotWritten(error) => Self::not_written(&error),
+            WriteError::Unknown(error) => {
+                tracing::error!(%error, code = Code::OutcomeUnknown.as_str(), "database");
+                Self::outcome_unknown()
+            }
+        }
+    }
+}
+
+impl From<InvalidKey> for Problem {
+    fn from(error: InvalidKey) -> Self {
+        Self::new(Code::InvalidKey, sentence(error))
+    }
+}
+
+impl From<InvalidValue> for Problem {
+    fn from(error: InvalidValue) -> Self {
+        let code = match error {
+            InvalidValue::TooLarge { .. } => Code::ValueTooLarge,
+            InvalidValue::Nul => Code::InvalidValue,
+        };
+        Self::new(code, sentence(error))
+    }
+}
+
+/// An error's text as a sentence: with a capital letter and a full stop.
+pub fn sentence(error: impl fmt::Display) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => format!("{}{}.", first.to_ascii_uppercase(), chars.as_str()),
+        None => text,
+    }
+}
+
+/// The document on the wire.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<[&'static str; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    /// The JSON text of the document.
+    pub fn document(&self) -> String {
+        let limited = self.code == Code::RateLimited;
+        let document = Document {
+            r#type: self.code.type_uri(),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            code: self.code.as_str(),
+            violated_policies: limited.then_some(["default"]),
+            retry_after: if limited { self.retry_after } else { None },
+        };
+        serde_json::to_string(&document).expect("a struct of texts and numbers is JSON")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::builder()
+            .status(self.code.status())
+            .content_type(MEDIA_TYPE)
+            .body(self.document());
+        let headers = response.headers_mut();
+        let mut set = |name, value: Option<String>| {
+            if let Some(value) = value.and_then(|text| HeaderValue::try_from(text).ok()) {
+                headers.insert(name, value);
+            }
+        };
+        set(header::ETAG, self.etag.map(|tag| format!("\"{tag}\"")));
+        set(header::ALLOW, self.allow);
+        set(header::RETRY_AFTER, self.retry_after.map(|s| s.to_string()));
+        if self.code == Code::RateLimited {
+            set(header::CACHE_CONTROL, Some("no-store".to_owned()));
+        }
+        response
+    }
+}
+
+impl From<Problem> for poem::Error {
+    fn from(problem: Problem) -> Self {
+        Self::from_response(problem.into_response())
+    }
+}

@@ -1,0 +1,144 @@
+//! The limit of requests for each client.
+//!
+//! [`window`] is the arithmetic, [`RateLimiter`] keeps a log for each client, [`middleware`] asks it.
+
+pub mod middleware;
+pub mod window;
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
+use prometheus::IntCounter;
+
+use self::window::{Decision, Log, Quota};
+
+/// The logs of all clients, in a bounded cache that forgets idle clients.
+///
+/// Exact while no more clients are live than it may hold. Beyond that the one that has been silent
+/// the longest is forgotten first, and `evictions` counts it if its window was not over.
+pub struct RateLimiter {
+    quota: Quota,
+    /// All times are spans since this moment.
+    epoch: Instant,
+    logs: Cache<IpAddr, Arc<Mutex<Log>>>,
+}
+
+impl RateLimiter {
+    pub fn new(quota: Quota, max_clients: u64, evictions: IntCounter) -> Self {
+        let epoch = Instant::now();
+        let logs = Cache::builder()
+            .max_capacity(max_clients)
+            // The default policy keeps frequent clients and drops new ones, which would then be
+            // without limit.
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_idle(quota.window)
+            .eviction_listener(move |_, log: Arc<Mutex<Log>>, cause| {
+                if cause == RemovalCause::Size {
+                    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                    evictions.inc_by(log.is_live(epoch.elapsed(), quota).into());
+                }
+            })
+            .build();
+        Self { quota, epoch, logs }
+    }
+
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// Decides about a request of this client now.
+    pub fn admit(&self, client: IpAddr) -> Decision {
+        let log = self.logs.get_with(client, Arc::default);
+        let decision = {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.admit(self.now(), self.quota)
+        };
+        if matches!(decision, Decision::Admitted { .. }) {
+            // The cache may miss that an entry was read, but not that it was written: only so does
+            // a client that goes on sending stay the most recent one.
+            self.logs.insert(client, log);
+        }
+        decision
+    }
+
+    /// How many clients are remembered, roughly.
+    pub fn clients(&self) -> u64 {
+        self.logs.entry_count()
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const QUOTA: Quota = Quota {
+        limit: 60,
+        window: Duration::from_mins(1),
+    };
+
+    fn limiter(max_clients: u64) -> (RateLimiter, IntCounter) {
+        let evictions = IntCounter::new("evictions", "in this test").unwrap();
+        (
+            RateLimiter::new(QUOTA, max_clients, evictions.clone()),
+            evictions,
+        )
+    }
+
+    fn client(number: u32) -> IpAddr {
+        IpAddr::V4(number.into())
+    }
+
+    fn admitted(limiter: &RateLimiter, client: IpAddr, requests: u32) -> u32 {
+        let is_admitted = |_: &u32| matches!(limiter.admit(client), Decision::Admitted { .. });
+        (0..requests).filter(is_admitted).count() as u32
+    }
+
+    #[test]
+    fn threads_together_get_no_more_than_the_limit() {
+        let (limiter, _) = limiter(100);
+        let total: u32 = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| admitted(&limiter, client(1), 50)))
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).sum()
+        });
+        assert_eq!(total, QUOTA.limit);
+    }
+
+    #[test]
+    fn every_client_has_a_window_of_its_own() {
+        let (limiter, evictions) = limiter(1000);
+        for number in 0..1000 {
+            assert_eq!(admitted(&limiter, client(number), 61), 60, "{number}");
+        }
+        limiter.logs.run_pending_tasks();
+        assert_eq!(limiter.clients(), 1000);
+        assert_eq!(evictions.get(), 0);
+    }
+
+    #[test]
+    fn a_client_that_goes_on_sending_is_not_the_one_evicted() {
+        let (limiter, evictions) = limiter(100);
+        let mut busy = 0;
+        for number in 0..5000 {
+            if number % 50 == 0 {
+                busy += admitted(&limiter, client(u32::MAX), 1);
+            }
+            limiter.admit(client(number));
+        }
+        limiter.logs.run_pending_tasks();
+        assert_eq!(busy, QUOTA.limit, "its window was lost");
+        assert!(evictions.get() > 4000, "{}", evictions.get());
+        assert!(limiter.clients() <= 100);
+    }
+}

@@ -1,0 +1,172 @@
+//! Every URL and the order of the middleware.
+
+use std::{net::IpAddr, sync::Arc};
+
+use poem::{
+    EndpointExt, Response, endpoint::BoxEndpoint, get, handler, http::Method, web::Redirect,
+};
+use sea_orm::DatabaseConnection;
+use tokio::sync::watch;
+
+use crate::{
+    config::Config,
+    database::Database,
+    document,
+    drain::Drain,
+    errors::Errors,
+    health::{self, Readiness},
+    items::Items,
+    json::RequestLimits,
+    metrics::Metrics,
+    observe::Observe,
+    rate_limit::{RateLimiter, middleware::RateLimit, window::Quota},
+    resource::Resource,
+    server::Phase,
+};
+
+/// The address of the client, resolved once for each request.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
+/// The resources of kvd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    Items,
+    Item,
+    Livez,
+    Readyz,
+    Metrics,
+    OpenApi,
+    Docs,
+    Root,
+    Unknown,
+}
+
+impl Route {
+    /// The resource at a path.
+    pub fn of(path: &str) -> Self {
+        match path {
+            "/items" | "/items/" => Self::Items,
+            "/livez" => Self::Livez,
+            "/readyz" => Self::Readyz,
+            "/metrics" => Self::Metrics,
+            "/openapi.json" => Self::OpenApi,
+            "/docs" => Self::Docs,
+            "/" => Self::Root,
+            _ => match path.strip_prefix("/items/") {
+                Some(key) if !key.contains('/') => Self::Item,
+                _ => Self::Unknown,
+            },
+        }
+    }
+
+    /// Its path as the document writes it; what logs and metrics say instead of the raw path.
+    pub fn template(self) -> &'static str {
+        match self {
+            Self::Items => "/items/",
+            Self::Item => "/items/{key}",
+            Self::Livez => "/livez",
+            Self::Readyz => "/readyz",
+            Self::Metrics => "/metrics",
+            Self::OpenApi => "/openapi.json",
+            Self::Docs => "/docs",
+            Self::Root => "/",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    pub fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Items => &[Method::GET, Method::HEAD, Method::POST],
+            Self::Item => &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE],
+            _ => &[Method::GET, Method::HEAD],
+        }
+    }
+
+    /// Whether the limiter counts requests to the path: all of `/items` and below.
+    pub fn is_limited(path: &str) -> bool {
+        path == "/items" || path.starts_with("/items/")
+    }
+}
+
+/// The endpoints of the two listeners.
+pub struct Endpoints {
+    pub public: BoxEndpoint<'static, Response>,
+    pub admin: BoxEndpoint<'static, Response>,
+}
+
+/// Builds everything that answers requests.
+pub fn endpoints(
+    config: &Config,
+    pool: DatabaseConnection,
+    metrics: &Arc<Metrics>,
+    phase: watch::Receiver<Phase>,
+) -> Endpoints {
+    let database = Database::new(pool.clone(), config);
+    let readiness = Arc::new(Readiness::new(pool, config.request_timeout, phase));
+    let limiter = (config.rate_limit > 0).then(|| {
+        let quota = Quota {
+            limit: config.rate_limit,
+            window: config.rate_limit_window,
+        };
+        let evictions = metrics.limiter_evictions.clone();
+        let limiter = RateLimiter::new(quota, config.rate_limit_max_clients, evictions);
+        Arc::new(limiter)
+    });
+    metrics.watch(database.pool(), limiter.clone());
+
+    let service = document::service(Items::new(database, config.max_value_bytes as usize));
+    let explorer = document::Explorer::new(&service);
+    let items = service.data(RequestLimits {
+        body_bytes: RequestLimits::body_bytes(config.max_value_bytes as usize),
+        body_time: config.request_timeout,
+    });
+
+    let operations = || {
+        poem::Route::new()
+            .at("/livez", get(health::livez))
+            .at("/readyz", get(health::readyz).data(readiness.clone()))
+            .at(
+                "/metrics",
+                get(crate::metrics::metrics).data(metrics.clone()),
+            )
+    };
+    let public = match config.admin_listen {
+        Some(_) => poem::Route::new(),
+        None => operations(),
+    }
+    .at("/", get(root))
+    .at("/docs", get(document::docs).data(explorer.clone()))
+    .at("/openapi.json", get(document::openapi).data(explorer))
+    .nest("/", items);
+
+    // From the outside in: what stands first sees the request first and the answer last.
+    let around = |routes: BoxEndpoint<'static, Response>, limiter| {
+        let errors = Errors {
+            inner: routes,
+            resource: Resource::of::<Items>(),
+        };
+        let limited = RateLimit {
+            inner: errors,
+            limiter,
+            decisions: metrics.limiter_decisions.clone(),
+        };
+        let drained = Drain { inner: limited };
+        Observe {
+            inner: drained,
+            trusted_proxies: config.trusted_proxies.clone(),
+            client_ip_header: config.client_ip_header.clone(),
+            metrics: metrics.clone(),
+        }
+        .boxed()
+    };
+    Endpoints {
+        public: around(public.map_to_response().boxed(), limiter),
+        admin: around(operations().map_to_response().boxed(), None),
+    }
+}
+
+#[handler]
+fn root() -> Redirect {
+    Redirect::temporary("/docs")
+}

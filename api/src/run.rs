@@ -1,0 +1,157 @@
+//! How the service starts and ends.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use entity::database::{ConnectSettings, connect};
+use migration::migrate::{self, MigrateError};
+use sea_orm::DatabaseConnection;
+use tokio::{net::TcpListener, sync::watch, time::sleep};
+
+use crate::{
+    config::Config,
+    metrics::Metrics,
+    routes::{self, Endpoints},
+    server::{Phase, Server},
+};
+
+/// How long to wait before a database that was not there is tried again.
+const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the service did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    #[error("cannot use the database: {0}")]
+    Database(#[from] sea_orm::DbErr),
+    #[error("cannot migrate the database: {0}")]
+    Migrate(#[from] MigrateError),
+}
+
+/// Serves as configured until `stop` completes, and says on standard output where.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    if config.dev {
+        migrate::up(&migration_pool(config).await?).await?;
+    }
+    let pool = connect(config.database_url(), &settings(config)).await?;
+    let (set_phase, phase) = watch::channel(Phase::Serving);
+    let metrics = Arc::new(Metrics::new());
+    let Endpoints { public, admin } = routes::endpoints(config, pool, &metrics, phase.clone());
+    let server = |listener, endpoint| Server {
+        listener,
+        endpoint: Arc::new(endpoint),
+        max_connections: config.max_connections as usize,
+        open: metrics.connections.clone(),
+    };
+
+    let listener = listen(config.listen).await?;
+    announce(config, "", &listener)?;
+    let public = server(listener, public).serve(phase.clone(), config.shutdown_grace);
+    let admin = match config.admin_listen {
+        Some(address) => {
+            let listener = listen(address).await?;
+            announce(config, "admin ", &listener)?;
+            Some(server(listener, admin).serve(phase, config.shutdown_grace))
+        }
+        None => None,
+    };
+    let admin = async {
+        if let Some(admin) = admin {
+            admin.await;
+        }
+    };
+    let leave = async {
+        stop.await;
+        tracing::info!("leaving");
+        set_phase.send_replace(Phase::Leaving);
+        sleep(config.shutdown_delay).await;
+        set_phase.send_replace(Phase::Closing);
+    };
+    let migrations = async {
+        if config.migrate && !config.dev {
+            migrate_when_reachable(config).await?;
+        }
+        // A migration that is done does not end the service.
+        std::future::pending::<Result<(), RunError>>().await
+    };
+    tokio::select! {
+        _ = async { tokio::join!(public, admin, leave) } => Ok(()),
+        failed = migrations => failed,
+    }
+}
+
+fn settings(config: &Config) -> ConnectSettings {
+    ConnectSettings {
+        max_connections: config.database_max_connections,
+        acquire_timeout: config.request_timeout,
+        // Below the deadline of a request, so that the server ends what nobody waits for any more.
+        statement_timeout: Some(config.request_timeout.mul_f64(0.8)),
+        lock_timeout: config.request_timeout.mul_f64(0.6),
+        create_file: false,
+        application_name: "kvd",
+    }
+}
+
+/// A migration may take its time.
+async fn migration_pool(config: &Config) -> Result<DatabaseConnection, sea_orm::DbErr> {
+    let settings = ConnectSettings {
+        max_connections: 1,
+        statement_timeout: None,
+        lock_timeout: Duration::from_mins(1),
+        create_file: true,
+        ..settings(config)
+    };
+    connect(config.database_url(), &settings).await
+}
+
+/// The service is live, but not ready, while its database is not there.
+async fn migrate_when_reachable(config: &Config) -> Result<(), RunError> {
+    let pool = migration_pool(config).await?;
+    let mut said = false;
+    loop {
+        match migrate::up(&pool).await {
+            Ok(done) => {
+                tracing::info!(applied = ?done.applied, adopted = done.adopted, "migrated");
+                return Ok(());
+            }
+            Err(MigrateError::Database(error)) if is_passing(&error) => {
+                if !said {
+                    tracing::warn!(%error, "the database is not there to be migrated; waiting");
+                    said = true;
+                }
+                sleep(MIGRATION_PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn is_passing(error: &sea_orm::DbErr) -> bool {
+    use entity::failure::{Failure, failure};
+    matches!(
+        failure(error),
+        Failure::NoConnection | Failure::Unknown | Failure::RolledBack
+    )
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| RunError::Listen(address, error))
+}
+
+fn announce(config: &Config, name: &str, listener: &TcpListener) -> Result<(), RunError> {
+    let bound = listener.local_addr();
+    let address = bound.map_err(|error| RunError::Listen(config.listen, error))?;
+    println!("{name}listening on http://{address}");
+    if config.dev && name.is_empty() {
+        println!(
+            "explorer: http://{address}/docs\n\
+             try it:   curl -X POST http://{address}/items/ -H 'Content-Type: application/json' \
+             -d '{{\"key\":\"hello\",\"value\":\"world\"}}'"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! The listeners, the limit of connections, and how the service ends.
+//!
+//! A loop of our own around hyper, because Poem's server holds half-sent requests for ever and
+//! spins when descriptors run out.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use poem::{
+    Endpoint, Request, Response,
+    endpoint::BoxEndpoint,
+    http::uri::Scheme,
+    web::{LocalAddr, RemoteAddr},
+};
+use prometheus::IntGauge;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{sleep, timeout},
+};
+
+use crate::{connection, metrics::InFlight};
+
+/// How long to wait when a connection cannot be accepted, for example for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How far the service is on its way to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Serving,
+    /// Still serving, but not ready: whoever sends us clients should stop.
+    Leaving,
+    /// No new connections; requests under way are answered.
+    Closing,
+}
+
+/// One listener with what it serves.
+pub struct Server {
+    pub listener: TcpListener,
+    pub endpoint: Arc<BoxEndpoint<'static, Response>>,
+    pub max_connections: usize,
+    /// Counts the open connections.
+    pub open: IntGauge,
+}
+
+impl Server {
+    /// Serves until `phase` is closing and then until every connection is done, or `grace` is over.
+    pub async fn serve(self, mut phase: watch::Receiver<Phase>, grace: Duration) {
+        let free = Arc::new(Semaphore::new(self.max_connections));
+        let closing = phase.clone();
+        tokio::select! {
+            () = self.accept(&free, &closing) => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Closing) => {}
+        }
+        self.accept_waiting(&free, &closing).await;
+        drop(self.listener);
+        let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
+        if timeout(grace, free.acquire_many(all)).await.is_err() {
+            let left = self.max_connections - free.available_permits();
+            tracing::warn!(connections = left, "the grace period is over");
+        }
+    }
+
+    async fn accept(&self, free: &Arc<Semaphore>, phase: &watch::Receiver<Phase>) {
+        loop {
+            let Ok(permit) = free.clone().acquire_owned().await else {
+                return;
+            };
+            match self.listener.accept().await {
+                Ok((stream, peer)) => self.spawn(stream, peer, permit, phase.clone()),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Takes what the kernel has accepted for us already; its clients believe they are served.
+    async fn accept_waiting(&self, free: &Arc<Semaphore>, phase: &watch::Receiver<Phase>) {
+        while let Ok(permit) = free.clone().try_acquire_owned() {
+            tokio::select! {
+                biased;
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.spawn(stream, peer, permit, phase.clone()),
+                    Err(_) => return,
+                },
+                () = std::future::ready(()) => return,
+            }
+        }
+    }
+
+    fn spawn(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        phase: watch::Receiver<Phase>,
+    ) {
+        let endpoint = self.endpoint.clone();
+        let open = InFlight::enter(&self.open);
+        tokio::spawn(async move {
+            // Only an optimisation, and the next read or write tells what is wrong with the socket.
+            let _ = stream.set_nodelay(true);
+            let local = LocalAddr(stream.local_addr().map(Into::into).unwrap_or_default());
+            let answer = move |request: hyper::Request<hyper::body::Incoming>| {
+                let (endpoint, local) = (endpoint.clone(), local.clone());
+                let remote = RemoteAddr(peer.into());
+                async move {
+                    let request = Request::from((request, local, remote, Scheme::HTTP));
+                    let answer = endpoint.call(request).await;
+                    answer.unwrap_or_else(poem::Error::into_response).into()
+                }
+            };
+            connection::serve(stream, answer, phase).await;
+            drop((open, permit));
+        });
+    }
+}

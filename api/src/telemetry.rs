@@ -1,0 +1,43 @@
+//! The log: on standard error, for people or for machines.
+
+use std::panic;
+
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+use crate::config::LogFormat;
+
+/// Starts the log. `RUST_LOG` sets levels; without it everything from `info` up is written.
+///
+/// # Errors
+/// One line that says what is wrong with `RUST_LOG`.
+pub fn start(format: LogFormat) -> Result<(), String> {
+    let levels = match std::env::var("RUST_LOG") {
+        Ok(directives) if !directives.is_empty() => {
+            EnvFilter::try_new(&directives).map_err(|error| format!("RUST_LOG: {error}"))?
+        }
+        _ => EnvFilter::new("info"),
+    };
+    let registry = tracing_subscriber::registry().with(levels);
+    let writer = std::io::stderr;
+    match format {
+        LogFormat::Text => registry
+            .with(fmt::layer().with_writer(writer).with_ansi(is_terminal()))
+            .init(),
+        LogFormat::Json => registry
+            .with(fmt::layer().json().flatten_event(true).with_writer(writer))
+            .init(),
+    }
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        let text = info.payload_as_str().unwrap_or_default();
+        tracing::error!(place, text, "panic");
+    }));
+    Ok(())
+}
+
+/// Colours are for terminals whose owner has not said otherwise (no-color.org).
+fn is_terminal() -> bool {
+    use std::io::IsTerminal;
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !refused
+}

@@ -1,0 +1,5 @@
+//! A file for each command.
+
+pub mod get;
+pub mod migrate;
+pub mod put;

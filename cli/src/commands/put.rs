@@ -1,0 +1,95 @@
+//! `kvctl put`
+
+use std::io::{self, Read};
+
+use clap::Args;
+use entity::{
+    ETag, Key, Precondition, Value,
+    write::{Action, Claim, Outcome, Write, write},
+};
+
+use crate::{
+    Context,
+    error::CliError,
+    output::{self, Format},
+};
+
+/// Create or overwrite an item, and print its new version
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples: kvctl put greeting hello\n          kvctl put page @page.html\n          kvctl put --if-match 17-3 greeting 'hello again'"
+)]
+pub struct Put {
+    key: String,
+
+    /// The value, @FILE for the contents of a file, or - for standard input
+    #[arg(allow_hyphen_values = true)]
+    value: String,
+
+    /// Only if the key does not exist
+    #[arg(long, conflicts_with_all = ["update", "if_match"])]
+    create: bool,
+
+    /// Only if the key exists
+    #[arg(long)]
+    update: bool,
+
+    /// Only if the item has this tag
+    #[arg(long, value_name = "ETAG")]
+    if_match: Option<ETag>,
+
+    /// Most bytes of a value; the same as kvd's
+    #[arg(long, env, value_name = "BYTES", default_value = "262144")]
+    max_value_bytes: usize,
+}
+
+impl Put {
+    /// # Errors
+    /// The condition does not hold, or see [`CliError`].
+    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+        let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
+        let key = Key::new(self.key.as_str()).map_err(|error| usage(&error))?;
+        let value =
+            Value::new(read(&self.value)?, self.max_value_bytes).map_err(|error| usage(&error))?;
+        let (action, precondition) = match (self.if_match, self.create, self.update) {
+            (Some(tag), ..) => (Action::Update(value), Precondition::is_tag(tag)),
+            (None, true, _) => (Action::Create(value), Precondition::default()),
+            (None, _, true) => (Action::Update(value), Precondition::default()),
+            (None, false, false) => (Action::Upsert(value), Precondition::default()),
+        };
+        let change = Write {
+            key,
+            action,
+            precondition,
+        };
+        let database = context.database(false).await?;
+        let not_so = |why| Err(CliError::NotSo(format!("{:?} {why}", self.key)));
+        match write(&database, change, &Claim::new()).await? {
+            Outcome::Created(item) | Outcome::Updated(item) => match context.output {
+                Format::Text => output::line(&item.version.to_string()),
+                Format::Json => output::line(&output::item(&item).to_string()),
+            },
+            Outcome::Exists => not_so("exists already".to_owned()),
+            Outcome::Missing | Outcome::PreconditionFailed(None) => {
+                not_so("does not exist".to_owned())
+            }
+            Outcome::PreconditionFailed(Some(tag)) => not_so(format!("has the tag {tag} now")),
+            Outcome::Deleted => not_so("was deleted".to_owned()),
+        }
+    }
+}
+
+/// What the argument names: itself, a file or standard input.
+fn read(argument: &str) -> Result<String, CliError> {
+    let (name, bytes) = match argument.strip_prefix('@') {
+        Some(path) => (path, std::fs::read(path)),
+        None if argument == "-" => {
+            let mut bytes = Vec::new();
+            let read = io::stdin().read_to_end(&mut bytes);
+            ("standard input", read.map(|_| bytes))
+        }
+        None => return Ok(argument.to_owned()),
+    };
+    let bytes = bytes.map_err(|error| CliError::Io(name.to_owned(), error))?;
+    String::from_utf8(bytes).map_err(|_| CliError::Usage(format!("{name}: a value is UTF-8 text")))
+}

@@ -1,0 +1,159 @@
+//! What a database error means for the one who sent the statement.
+
+use std::borrow::Cow;
+
+use sea_orm::{DbErr, RuntimeErr, sqlx};
+
+/// What became of a statement that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There was no connection, or none could be made: nothing was sent.
+    NoConnection,
+    /// A unique index has the key already: nothing was written.
+    Duplicate,
+    /// Rolled back for the sake of another transaction: nothing was written, and the same may
+    /// succeed at once.
+    RolledBack,
+    /// Refused or cancelled by the server (time, locks, read-only): nothing was written.
+    Cancelled,
+    /// The tables of kvd are not there, or not in the shape of this version: nothing was written.
+    NotMigrated,
+    /// The server refused the statement for a reason of its own: nothing was written.
+    Refused,
+    /// The connection broke, or the server says so itself: what it did is not known.
+    Unknown,
+}
+
+/// Judges an error by the codes the servers document.
+///
+/// PostgreSQL: appendix A of its manual. MySQL and MariaDB: their error references. SQLite: its
+/// (extended) result codes.
+pub fn failure(error: &DbErr) -> Failure {
+    let (DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
+        return match error {
+            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Failure::NoConnection,
+            _ => Failure::Refused,
+        };
+    };
+    let RuntimeErr::SqlxError(cause) = cause else {
+        return Failure::Refused;
+    };
+    match &**cause {
+        sqlx::Error::Database(error) => by_code(&**error),
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Failure::NoConnection,
+        // Made by the driver before anything is sent, or while it reads an answer that came.
+        sqlx::Error::Encode(_) | sqlx::Error::RowNotFound => Failure::Refused,
+        _ => Failure::Unknown,
+    }
+}
+
+fn by_code(error: &dyn sqlx::error::DatabaseError) -> Failure {
+    if let Some(mysql) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        return mysql_failure(mysql.number());
+    }
+    let code = error.code().unwrap_or_default();
+    if error
+        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+        .is_some()
+    {
+        postgres_failure(&code)
+    } else {
+        sqlite_failure(code, error.message())
+    }
+}
+
+fn postgres_failure(sqlstate: &str) -> Failure {
+    match sqlstate {
+        "23505" => Failure::Duplicate,
+        // serialization_failure, deadlock_detected
+        "40001" | "40P01" => Failure::RolledBack,
+        // query_canceled, lock_not_available, read_only_sql_transaction
+        "57014" | "55P03" | "25006" => Failure::Cancelled,
+        // too_many_connections, cannot_connect_now
+        "53300" | "57P03" => Failure::NoConnection,
+        // undefined_table, undefined_column
+        "42P01" | "42703" => Failure::NotMigrated,
+        // transaction_resolution_unknown, statement_completion_unknown, protocol_violation (poolers
+        // report a lost server so), admin_shutdown, crash_shutdown, idle_session_timeout
+        "08007" | "40003" | "08P01" | "57P01" | "57P02" | "57P05" => Failure::Unknown,
+        class if class.starts_with("08") => Failure::Unknown,
+        _ => Failure::Refused,
+    }
+}
+
+fn mysql_failure(number: u16) -> Failure {
+    match number {
+        1062 => Failure::Duplicate,
+        // ER_LOCK_DEADLOCK, ER_CHECKREAD (MariaDB: record has changed since last read)
+        1213 | 1020 => Failure::RolledBack,
+        // lock wait timeout, interrupted, read-only (several ways), statement time exceeded
+        // (MariaDB, MySQL), NOWAIT
+        1205 | 1317 | 1290 | 1792 | 1836 | 1969 | 3024 | 3572 => Failure::Cancelled,
+        // too many connections (of the server, of the user)
+        1040 | 1203 | 1226 => Failure::NoConnection,
+        // ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR
+        1146 | 1054 => Failure::NotMigrated,
+        // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED (both of them), lost connections
+        1053 | 1927 | 3169 | 2006 | 2013 => Failure::Unknown,
+        _ => Failure::Refused,
+    }
+}
+
+fn sqlite_failure(code: Cow<'_, str>, message: &str) -> Failure {
+    match code.parse().unwrap_or(0) {
+        // SQLITE_CONSTRAINT_UNIQUE
+        2067 => Failure::Duplicate,
+        code => match code & 0xff {
+            // SQLITE_BUSY with its extended forms: the lock did not come within the busy timeout.
+            5 => Failure::Cancelled,
+            // SQLITE_READONLY, SQLITE_FULL
+            8 | 13 => Failure::Cancelled,
+            // SQLITE_CANTOPEN
+            14 => Failure::NoConnection,
+            1 if message.starts_with("no such table") || message.starts_with("no such column") => {
+                Failure::NotMigrated
+            }
+            // SQLITE_IOERR: the commit may or may not have reached the disk.
+            10 => Failure::Unknown,
+            _ => Failure::Refused,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_mean_what_the_servers_say_they_mean() {
+        assert_eq!(postgres_failure("23505"), Failure::Duplicate);
+        assert_eq!(postgres_failure("40001"), Failure::RolledBack);
+        assert_eq!(postgres_failure("57014"), Failure::Cancelled);
+        assert_eq!(postgres_failure("25006"), Failure::Cancelled);
+        assert_eq!(postgres_failure("53300"), Failure::NoConnection);
+        assert_eq!(postgres_failure("42P01"), Failure::NotMigrated);
+        assert_eq!(postgres_failure("08006"), Failure::Unknown);
+        assert_eq!(postgres_failure("57P01"), Failure::Unknown);
+        assert_eq!(postgres_failure("22021"), Failure::Refused);
+        assert_eq!(mysql_failure(1205), Failure::Cancelled);
+        assert_eq!(mysql_failure(1213), Failure::RolledBack);
+        assert_eq!(mysql_failure(1927), Failure::Unknown);
+        assert_eq!(sqlite_failure("517".into(), ""), Failure::Cancelled);
+        assert_eq!(sqlite_failure("261".into(), ""), Failure::Cancelled);
+        assert_eq!(
+            sqlite_failure("1".into(), "no such table: items"),
+            Failure::NotMigrated
+        );
+        assert_eq!(sqlite_failure("1".into(), "syntax"), Failure::Refused);
+    }
+
+    #[test]
+    fn a_connection_that_was_never_had_sent_nothing() {
+        let error = DbErr::Conn(RuntimeErr::SqlxError(sqlx::Error::PoolTimedOut.into()));
+        assert_eq!(failure(&error), Failure::NoConnection);
+        let error = DbErr::Query(RuntimeErr::SqlxError(
+            sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()).into(),
+        ));
+        assert_eq!(failure(&error), Failure::Unknown);
+    }
+}

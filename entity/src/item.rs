@@ -1,0 +1,39 @@
+//! The table `items` as SeaORM sees it.
+
+use sea_orm::entity::prelude::*;
+
+use crate::ETag;
+
+/// One key with its value.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "items")]
+pub struct Model {
+    /// Never reused, also not after the row is deleted.
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    /// Unique, compared byte for byte. Rows written by other software may break the rule of
+    /// [`Key`](crate::Key), so this is plain text.
+    #[sea_orm(unique)]
+    pub key: String,
+    #[sea_orm(column_type = "Text")]
+    pub value: String,
+    /// 1 at creation, one more with every update.
+    pub version: i64,
+    /// UTC, by the database's clock; never changes.
+    pub created_at: DateTimeUtc,
+    /// UTC, by the database's clock.
+    pub updated_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// The tag of the item as it is now.
+    pub fn etag(&self) -> ETag {
+        ETag {
+            id: self.id,
+            version: self.version,
+        }
+    }
+}

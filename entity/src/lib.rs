@@ -1,0 +1,29 @@
+//! The item of kvd and everything SQL about it, shared by `kvd` and `kvctl`. Knows no HTTP.
+//!
+//! - [`item`]: the SeaORM entity; [`key`], [`value`], [`etag`], [`precondition`], [`cursor`]: the
+//!   newtypes that carry the rules of the data model, each with one fallible constructor.
+//! - [`read`] and [`list`]: the queries that only look.
+//! - [`write`]: create, update, upsert and delete, each atomic, with its outcome.
+//! - [`database`]: the URL of a database and how to connect to it; [`held`]: one connection of a pool.
+//! - [`failure`]: what a database error means for the one who sent the statement.
+
+pub mod cursor;
+pub mod database;
+pub mod etag;
+pub mod failure;
+pub mod held;
+pub mod item;
+pub mod key;
+pub mod list;
+pub mod precondition;
+pub mod read;
+pub mod value;
+pub mod write;
+
+pub use cursor::Cursor;
+pub use database::{DatabaseUrl, Engine};
+pub use etag::ETag;
+pub use item::Model as Item;
+pub use key::{Key, Prefix};
+pub use precondition::{Precondition, TagMatch};
+pub use value::Value;

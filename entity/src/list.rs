@@ -1,0 +1,198 @@
+//! Pages of items in the byte order of their keys.
+
+use sea_orm::{
+    ConnectionTrait, DbErr, QueryResult,
+    entity::prelude::DateTimeUtc,
+    sea_query::{Alias, Expr, ExprTrait, JoinType, Order, Query, SelectStatement},
+};
+
+use crate::{
+    Cursor, ETag, Prefix,
+    item::{Column, Entity},
+};
+
+/// Which items to list.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub prefix: Prefix,
+    pub start: Start,
+    /// The most items of a page, at least 1.
+    pub limit: u64,
+    /// Leave the values out.
+    pub keys_only: bool,
+    /// Count all items of the prefix.
+    pub count: bool,
+}
+
+/// Where a page begins.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// After so many items.
+    Offset(u64),
+    /// Above this key; at the first one if there is none.
+    After(Option<String>),
+}
+
+/// One page, of one snapshot of the database.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub items: Vec<ListedItem>,
+    /// The items of the prefix, if they were to be counted.
+    pub total: Option<u64>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Cursor>,
+}
+
+/// An item on a page.
+#[derive(Clone, Debug)]
+pub struct ListedItem {
+    pub key: String,
+    /// `None` if the values were left out.
+    pub value: Option<String>,
+    pub etag: ETag,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+/// The page and its total come from one statement, so from one snapshot.
+///
+/// # Errors
+/// What the database said.
+pub async fn list(db: &impl ConnectionTrait, listing: &Listing) -> Result<Page, DbErr> {
+    let rows = if listing.count {
+        db.query_all(&counted(listing)).await?
+    } else {
+        db.query_all(&uncounted(listing)).await?
+    };
+    let total = match rows.first() {
+        Some(row) if listing.count => u64::try_from(row.try_get::<i64>("", "total")?).ok(),
+        _ => None,
+    };
+    let mut items = Vec::with_capacity(rows.len());
+    for row in &rows {
+        items.extend(listed(row, listing.keys_only)?);
+    }
+    // One item more than asked for was looked for, to know whether there is a next page.
+    let more = items.len() as u64 > listing.limit;
+    items.truncate(usize::try_from(listing.limit).unwrap_or(usize::MAX));
+    let next = match items.last() {
+        Some(last) if more => Some(Cursor::new(&listing.prefix, &last.key)),
+        _ => None,
+    };
+    Ok(Page { items, total, next })
+}
+
+/// How many items begin with the prefix.
+///
+/// # Errors
+/// What the database said.
+pub async fn count(db: &impl ConnectionTrait, prefix: &Prefix) -> Result<u64, DbErr> {
+    let row = db.query_one(&total(prefix)).await?;
+    let row = row.ok_or_else(|| DbErr::RecordNotFound("a count".into()))?;
+    Ok(row.try_get::<i64>("", "total")?.unsigned_abs())
+}
+
+/// `None` for the row that only carries the total, when the page is empty.
+fn listed(row: &QueryResult, keys_only: bool) -> Result<Option<ListedItem>, DbErr> {
+    let Some(key) = row.try_get::<Option<String>>("", "key")? else {
+        return Ok(None);
+    };
+    Ok(Some(ListedItem {
+        key,
+        value: if keys_only {
+            None
+        } else {
+            Some(row.try_get("", "value")?)
+        },
+        etag: ETag {
+            id: row.try_get("", "id")?,
+            version: row.try_get("", "version")?,
+        },
+        created_at: row.try_get("", "created_at")?,
+        updated_at: row.try_get("", "updated_at")?,
+    }))
+}
+
+/// The total on every row, beside an item; on one row alone when the page is empty.
+fn counted(listing: &Listing) -> SelectStatement {
+    let (count, page) = (Alias::new("c"), Alias::new("p"));
+    Query::select()
+        .column((count.clone(), Alias::new("total")))
+        .columns(columns(listing.keys_only).map(|column| (page.clone(), column)))
+        .from_subquery(total(&listing.prefix), count)
+        .join_subquery(
+            JoinType::LeftJoin,
+            uncounted(listing),
+            page.clone(),
+            Expr::cust("1 = 1"),
+        )
+        .order_by((page, Column::Key), Order::Asc)
+        .to_owned()
+}
+
+/// The keys of the page first, from the index alone, and only then their rows: a deep page skips
+/// index entries, not rows.
+fn uncounted(listing: &Listing) -> SelectStatement {
+    let keys = Alias::new("k");
+    Query::select()
+        .columns(columns(listing.keys_only).map(|column| (Entity, column)))
+        .from_subquery(page_keys(listing), keys.clone())
+        .inner_join(
+            Entity,
+            Expr::col((Entity, Column::Key)).equals((keys.clone(), Column::Key)),
+        )
+        .order_by((keys, Column::Key), Order::Asc)
+        .to_owned()
+}
+
+fn page_keys(listing: &Listing) -> SelectStatement {
+    let mut select = Query::select();
+    select.column(Column::Key).from(Entity);
+    within(&mut select, &listing.prefix);
+    match &listing.start {
+        Start::Offset(offset) => {
+            // The drivers carry numbers as signed.
+            select.offset(Ord::min(*offset, i64::MAX as u64));
+        }
+        Start::After(Some(key)) => {
+            select.and_where(Expr::col(Column::Key).gt(key.as_str()));
+        }
+        Start::After(None) => {}
+    }
+    select
+        .order_by(Column::Key, Order::Asc)
+        .limit(listing.limit.saturating_add(1));
+    select
+}
+
+fn total(prefix: &Prefix) -> SelectStatement {
+    let mut select = Query::select();
+    select
+        .expr_as(Expr::cust("count(*)"), Alias::new("total"))
+        .from(Entity);
+    within(&mut select, prefix);
+    select
+}
+
+/// A range, not `LIKE`: `%` and `_` are characters like any other, and the index serves it.
+fn within(select: &mut SelectStatement, prefix: &Prefix) {
+    if !prefix.as_str().is_empty() {
+        select.and_where(Expr::col(Column::Key).gte(prefix.as_str()));
+    }
+    if let Some(end) = prefix.successor() {
+        select.and_where(Expr::col(Column::Key).lt(end));
+    }
+}
+
+fn columns(keys_only: bool) -> impl Iterator<Item = Column> {
+    let value = if keys_only { None } else { Some(Column::Value) };
+    [
+        Column::Id,
+        Column::Key,
+        Column::Version,
+        Column::CreatedAt,
+        Column::UpdatedAt,
+    ]
+    .into_iter()
+    .chain(value)
+}

@@ -1,0 +1,173 @@
+//! Create, update, upsert and delete: each atomic, each with an outcome.
+//!
+//! [`write`] sends one. PostgreSQL and SQLite do it in one statement ([`returning`]), MySQL and
+//! MariaDB in one transaction that locks the row first ([`locking`]).
+
+mod claim;
+mod locking;
+mod returning;
+
+use sea_orm::{DatabaseConnection, DbErr, QueryResult, entity::prelude::DateTimeUtc};
+
+pub use self::claim::Claim;
+use crate::{
+    ETag, Item, Key, Precondition, Value,
+    failure::{Failure, failure},
+    held::Held,
+};
+
+/// How often a write that the server rolled back for the sake of another one is run again.
+const MAX_RERUNS: u32 = 10;
+
+/// One change of one key.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub key: Key,
+    pub action: Action,
+    pub precondition: Precondition,
+}
+
+/// What to do with the key.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Store the value if the key does not exist.
+    Create(Value),
+    /// Store the value if the key exists.
+    Update(Value),
+    /// Store the value in any case.
+    Upsert(Value),
+    Delete,
+}
+
+/// What a write did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Created(Item),
+    Updated(Item),
+    Deleted,
+    /// The key to create exists already; nothing was written.
+    Exists,
+    /// There is no such key; nothing was written.
+    Missing,
+    /// The precondition did not hold; nothing was written. The tag is the item's as it was then,
+    /// if there is one, and never fulfils the precondition.
+    PreconditionFailed(Option<ETag>),
+}
+
+/// A write without an outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The one who asked gave up before anything was sent.
+    #[error("abandoned before it was sent")]
+    Abandoned,
+    /// Nothing was written.
+    #[error("nothing was written: {0}")]
+    NotWritten(DbErr),
+    /// It may have been written, or may still be.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(DbErr),
+}
+
+impl WriteError {
+    /// The error of a statement that writes.
+    fn of(error: DbErr) -> Self {
+        match failure(&error) {
+            Failure::Unknown => Self::Unknown(error),
+            Failure::NoConnection
+            | Failure::Duplicate
+            | Failure::RolledBack
+            | Failure::Cancelled
+            | Failure::NotMigrated
+            | Failure::Refused => Self::NotWritten(error),
+        }
+    }
+}
+
+/// Sends the write once `claim` can be taken, which is tried only when a connection is held.
+///
+/// Must run to its end: dropping this future in the middle leaves the outcome unknown.
+///
+/// # Errors
+/// See [`WriteError`].
+pub async fn write(
+    pool: &DatabaseConnection,
+    write: Write,
+    claim: &Claim,
+) -> Result<Outcome, WriteError> {
+    let done = match Held::acquire(pool).await.map_err(WriteError::of)? {
+        Some(held) => returning::write(&held, &write, claim).await?,
+        None => locking::write(pool, &write, claim).await?,
+    };
+    Ok(done.outcome(write))
+}
+
+/// Whether to run a write again: it was rolled back for good, and not too often yet.
+fn may_rerun(error: &WriteError, reruns: &mut u32) -> bool {
+    *reruns += 1;
+    matches!(error, WriteError::NotWritten(error) if failure(error) == Failure::RolledBack)
+        && *reruns <= MAX_RERUNS
+}
+
+/// What the engine reports of a write.
+enum Done {
+    Stored(Stamp),
+    Deleted,
+    Exists,
+    Missing,
+    PreconditionFailed(ETag),
+}
+
+impl Done {
+    fn outcome(self, write: Write) -> Outcome {
+        match (self, write.action) {
+            (
+                Self::Stored(stamp),
+                Action::Create(value) | Action::Update(value) | Action::Upsert(value),
+            ) => {
+                let item = stamp.item(write.key, value);
+                // An update makes the version at least 2, so only a new item has version 1.
+                if item.version == 1 {
+                    Outcome::Created(item)
+                } else {
+                    Outcome::Updated(item)
+                }
+            }
+            (Self::Deleted | Self::Stored(_), _) => Outcome::Deleted,
+            (Self::Exists, _) => Outcome::Exists,
+            // Upsert accepts a missing key, so it is only a tag or `*` that does not.
+            (Self::Missing, Action::Upsert(_)) => Outcome::PreconditionFailed(None),
+            (Self::Missing, _) => Outcome::Missing,
+            (Self::PreconditionFailed(tag), _) => Outcome::PreconditionFailed(Some(tag)),
+        }
+    }
+}
+
+/// What the server decides about a stored item.
+struct Stamp {
+    id: i64,
+    version: i64,
+    created_at: DateTimeUtc,
+    updated_at: DateTimeUtc,
+}
+
+impl Stamp {
+    fn read(row: &QueryResult) -> Result<Self, DbErr> {
+        Ok(Self {
+            id: row.try_get("", "id")?,
+            version: row.try_get("", "version")?,
+            created_at: row.try_get("", "created_at")?,
+            updated_at: row.try_get("", "updated_at")?,
+        })
+    }
+
+    fn item(self, key: Key, value: Value) -> Item {
+        Item {
+            id: self.id,
+            key: key.into_string(),
+            value: value.into_string(),
+            version: self.version,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+}

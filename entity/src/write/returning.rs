@@ -1,0 +1,158 @@
+//! Writes of one statement with `RETURNING`: PostgreSQL and SQLite.
+//!
+//! A statement that changes no row is followed by a look at the tag, to tell a missing key from a
+//! failed precondition. If by then the answer would be another one, the write is sent again, so a
+//! reported tag is one that the key had and that does not fulfil the precondition.
+
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+
+use super::{Action, Claim, Done, Stamp, Write, WriteError, may_rerun};
+use crate::{ETag, Precondition, TagMatch, Value, held::Held, read};
+
+/// The statements of one engine. Parameters: `$1` key, then the value where there is one, then the
+/// two parts of the precondition.
+struct Statements {
+    create: &'static str,
+    update: &'static str,
+    upsert: &'static str,
+    delete: &'static str,
+}
+
+/// `$position(text, part)` and `$now` in the words of the engine.
+///
+/// A part of the precondition is `NULL` (asks for nothing), `*`, or a list `,1-1,2-7,`: so the text
+/// of a statement stays the same however many tags there are, and is prepared once.
+macro_rules! statements {
+    ($position:literal, $now:literal) => {
+        Statements {
+            create: concat!(
+                "INSERT INTO items (\"key\", value) VALUES ($1, $2) ",
+                "ON CONFLICT (\"key\") DO NOTHING ",
+                "RETURNING id, version, created_at, updated_at"
+            ),
+            update: concat!(
+                "UPDATE items SET value = $2, version = version + 1, updated_at = ", $now,
+                " WHERE \"key\" = $1 AND ", statements!(@holds $position, "$3", "$4"),
+                " RETURNING id, version, created_at, updated_at"
+            ),
+            upsert: concat!(
+                "INSERT INTO items (\"key\", value) VALUES ($1, $2) ON CONFLICT (\"key\") DO UPDATE ",
+                "SET value = excluded.value, version = items.version + 1, updated_at = ", $now,
+                " WHERE ", statements!(@holds $position, "$3", "$4"),
+                " RETURNING id, version, created_at, updated_at"
+            ),
+            delete: concat!(
+                "DELETE FROM items WHERE \"key\" = $1 AND ", statements!(@holds $position, "$2", "$3"),
+                " RETURNING id"
+            ),
+        }
+    };
+    (@holds $position:literal, $if_match:literal, $if_none_match:literal) => {
+        concat!(
+            "(CAST(", $if_match, " AS text) IS NULL OR ", $if_match, " = '*' OR ",
+            $position, "(", $if_match, ", ',' || items.id || '-' || items.version || ',') > 0) ",
+            "AND (CAST(", $if_none_match, " AS text) IS NULL OR (", $if_none_match, " <> '*' AND ",
+            $position, "(", $if_none_match, ", ',' || items.id || '-' || items.version || ',') = 0))"
+        )
+    };
+}
+
+static POSTGRES: Statements = statements!("strpos", "clock_timestamp()");
+static SQLITE: Statements = statements!("instr", "strftime('%Y-%m-%d %H:%M:%f000', 'now')");
+
+pub(super) async fn write(held: &Held, write: &Write, claim: &Claim) -> Result<Done, WriteError> {
+    if !claim.take() {
+        return Err(WriteError::Abandoned);
+    }
+    let mut reruns = 0;
+    loop {
+        match attempt(held, write).await {
+            Ok(Some(outcome)) => return Ok(outcome),
+            // The key came, went or changed between the statement and the look.
+            Ok(None) => {}
+            Err(error) if may_rerun(&error, &mut reruns) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// `None` if the write must be sent again.
+async fn attempt(held: &Held, write: &Write) -> Result<Option<Done>, WriteError> {
+    let row = held
+        .query_one_raw(statement(held, write))
+        .await
+        .map_err(WriteError::of)?;
+    match (&write.action, row) {
+        (Action::Delete, Some(_)) => Ok(Some(Done::Deleted)),
+        (Action::Create(_) | Action::Update(_) | Action::Upsert(_), Some(row)) => {
+            let stamp = Stamp::read(&row).map_err(WriteError::Unknown)?;
+            Ok(Some(Done::Stored(stamp)))
+        }
+        (Action::Create(_), None) => Ok(Some(Done::Exists)),
+        (Action::Update(_) | Action::Delete, None) if write.precondition.is_none() => {
+            Ok(Some(Done::Missing))
+        }
+        (Action::Update(_) | Action::Upsert(_) | Action::Delete, None) => look(held, write).await,
+    }
+}
+
+async fn look(held: &Held, write: &Write) -> Result<Option<Done>, WriteError> {
+    let current = read::find_etag(held, write.key.as_str())
+        .await
+        .map_err(WriteError::NotWritten)?;
+    Ok(match current {
+        Some(tag) if write.precondition.holds(tag) => None,
+        Some(tag) => Some(Done::PreconditionFailed(tag)),
+        None if creates(write) => None,
+        None => Some(Done::Missing),
+    })
+}
+
+/// Whether the write stores a key that is not there.
+fn creates(write: &Write) -> bool {
+    matches!(write.action, Action::Upsert(_)) && write.precondition.if_match.is_none()
+}
+
+fn statement(held: &Held, write: &Write) -> Statement {
+    let backend = held.get_database_backend();
+    let statements = match backend {
+        DbBackend::Sqlite => &SQLITE,
+        _ => &POSTGRES,
+    };
+    let Precondition {
+        if_match,
+        if_none_match,
+    } = &write.precondition;
+    let key = write.key.as_str().into();
+    let part = |part: &Option<TagMatch>| part.as_ref().map(listed).into();
+    let text = |value: &Value| value.as_str().into();
+    let (sql, values) = match &write.action {
+        Action::Create(value) => (statements.create, vec![key, text(value)]),
+        Action::Update(value) => (
+            statements.update,
+            vec![key, text(value), part(if_match), part(if_none_match)],
+        ),
+        Action::Upsert(value) => (
+            if creates(write) {
+                statements.upsert
+            } else {
+                statements.update
+            },
+            vec![key, text(value), part(if_match), part(if_none_match)],
+        ),
+        Action::Delete => (
+            statements.delete,
+            vec![key, part(if_match), part(if_none_match)],
+        ),
+    };
+    Statement::from_sql_and_values(backend, sql, values)
+}
+
+fn listed(part: &TagMatch) -> String {
+    match part {
+        TagMatch::Any => "*".to_owned(),
+        TagMatch::Tags(tags) => tags
+            .iter()
+            .fold(",".to_owned(), |list, tag: &ETag| format!("{list}{tag},")),
+    }
+}

@@ -1,0 +1,130 @@
+//! The table `items`: created, or on PostgreSQL adopted from one made by hand.
+
+use sea_orm_migration::{
+    prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager},
+    sea_orm::{ConnectionTrait, DbBackend, Statement},
+};
+
+use crate::{
+    is_mariadb,
+    shape::{Shape, shape},
+};
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let db = manager.get_connection();
+        let sql = match (shape(db).await?, db.get_database_backend()) {
+            // Only on MySQL and MariaDB, whose schema changes are not transactional: the table was
+            // made, but we were stopped before the migration was recorded.
+            (Shape::Ours, _) => return Ok(()),
+            (Shape::HandMade, _) => ADOPT.to_owned(),
+            (Shape::Other(difference), _) => return Err(DbErr::Migration(difference.join("; "))),
+            (Shape::Absent, DbBackend::Postgres) => POSTGRES.to_owned(),
+            (Shape::Absent, DbBackend::Sqlite) => SQLITE.to_owned(),
+            (Shape::Absent, _) => {
+                let collation = if is_mariadb(db).await? {
+                    "utf8mb4_nopad_bin"
+                } else {
+                    "utf8mb4_0900_bin"
+                };
+                MYSQL.replace("$COLLATION", collation)
+            }
+        };
+        db.execute_unprepared(&sql).await.map(drop)
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let db = manager.get_connection();
+        let sql = if is_adopted(db).await? {
+            GIVE_BACK
+        } else {
+            "DROP TABLE items"
+        };
+        db.execute_unprepared(sql).await.map(drop)
+    }
+}
+
+/// Whether the table was made by hand, by the mark that [`ADOPT`] leaves.
+async fn is_adopted(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    if db.get_database_backend() != DbBackend::Postgres {
+        return Ok(false);
+    }
+    let sql = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('items') \
+               AND attname = 'version' AND col_description(attrelid, attnum) = 'adopted by kvd'";
+    let mark = Statement::from_string(DbBackend::Postgres, sql);
+    Ok(db.query_one_raw(mark).await?.is_some())
+}
+
+const POSTGRES: &str = r#"
+CREATE TABLE items (
+    id bigserial PRIMARY KEY,
+    key text COLLATE "C" NOT NULL UNIQUE,
+    value text NOT NULL,
+    version bigint NOT NULL DEFAULT 1,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now()
+)
+"#;
+
+/// One rewrite of the table. Its times are UTC by contract; those that are `NULL` become now.
+const ADOPT: &str = r#"
+ALTER TABLE items
+    ALTER COLUMN id TYPE bigint,
+    ALTER COLUMN key TYPE text COLLATE "C",
+    ALTER COLUMN created_at DROP DEFAULT,
+    ALTER COLUMN updated_at DROP DEFAULT,
+    ALTER COLUMN created_at TYPE timestamptz USING coalesce(created_at AT TIME ZONE 'UTC', now()),
+    ALTER COLUMN updated_at TYPE timestamptz USING coalesce(updated_at AT TIME ZONE 'UTC', now()),
+    ALTER COLUMN created_at SET DEFAULT now(),
+    ALTER COLUMN updated_at SET DEFAULT now(),
+    ALTER COLUMN created_at SET NOT NULL,
+    ALTER COLUMN updated_at SET NOT NULL,
+    ADD COLUMN version bigint NOT NULL DEFAULT 1;
+COMMENT ON COLUMN items.version IS 'adopted by kvd';
+DO $$ BEGIN EXECUTE format('ALTER SEQUENCE %s AS bigint', pg_get_serial_sequence('items', 'id')); END $$;
+"#;
+
+const GIVE_BACK: &str = r#"
+ALTER TABLE items
+    DROP COLUMN version,
+    ALTER COLUMN id TYPE integer,
+    ALTER COLUMN key TYPE text COLLATE "default",
+    ALTER COLUMN created_at DROP DEFAULT,
+    ALTER COLUMN updated_at DROP DEFAULT,
+    ALTER COLUMN created_at DROP NOT NULL,
+    ALTER COLUMN updated_at DROP NOT NULL,
+    ALTER COLUMN created_at TYPE timestamp USING created_at AT TIME ZONE 'UTC',
+    ALTER COLUMN updated_at TYPE timestamp USING updated_at AT TIME ZONE 'UTC',
+    ALTER COLUMN created_at SET DEFAULT CURRENT_TIMESTAMP,
+    ALTER COLUMN updated_at SET DEFAULT CURRENT_TIMESTAMP;
+DO $$ BEGIN EXECUTE format('ALTER SEQUENCE %s AS integer', pg_get_serial_sequence('items', 'id')); END $$;
+"#;
+
+/// `UTC_TIMESTAMP`, not `CURRENT_TIMESTAMP`: a session of other software may have any time zone.
+const MYSQL: &str = "
+CREATE TABLE items (
+    id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    `key` varchar(512) CHARACTER SET utf8mb4 COLLATE $COLLATION NOT NULL,
+    value longtext CHARACTER SET utf8mb4 COLLATE $COLLATION NOT NULL,
+    version bigint NOT NULL DEFAULT 1,
+    created_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    updated_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    UNIQUE KEY items_key (`key`)
+) ENGINE = InnoDB
+";
+
+/// SQLite's clock has milliseconds; the text has the digits of the other engines.
+const SQLITE: &str = "
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    value TEXT NOT NULL,
+    version INTEGER NOT NULL DEFAULT 1,
+    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')),
+    updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now'))
+) STRICT
+";

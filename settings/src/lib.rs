@@ -1,0 +1,111 @@
+//! How `kvd` and `kvctl` read flags, environment and `.env`, and how they say what is wrong with
+//! them: in one line that holds no secret.
+
+use std::{error::Error, ffi::OsString, fs, io};
+
+use clap::{
+    ArgMatches, Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+/// Why there are no settings.
+#[derive(Debug)]
+pub enum NoSettings {
+    /// Not an error: the text of `--help` or `--version`, for standard output.
+    Shown(String),
+    /// One line for standard error.
+    Mistake(String),
+}
+
+impl NoSettings {
+    pub fn mistake(line: impl Into<String>) -> Self {
+        Self::Mistake(line.into())
+    }
+}
+
+/// Reads `.env` of the working directory, then the arguments and the environment.
+///
+/// # Errors
+/// See [`NoSettings`].
+pub fn matches(
+    command: Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<ArgMatches, NoSettings> {
+    load_dotenv()?;
+    command.try_get_matches_from(arguments).map_err(explain)
+}
+
+/// Sets what `.env` names and the environment does not.
+fn load_dotenv() -> Result<(), NoSettings> {
+    let text = match fs::read_to_string(".env") {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(NoSettings::mistake(format!("cannot read .env: {error}"))),
+    };
+    dotenvy::from_read(text.as_bytes()).map_err(|error| match error {
+        // The line itself may hold a password.
+        dotenvy::Error::LineParse(line, _) => {
+            let number = text.lines().position(|l| l.trim() == line.trim());
+            NoSettings::Mistake(match number {
+                Some(index) => format!(".env: line {} cannot be read", index + 1),
+                None => ".env: a line cannot be read".to_owned(),
+            })
+        }
+        other => NoSettings::Mistake(format!(".env: {other}")),
+    })
+}
+
+/// One line instead of clap's paragraph, and never the value of a secret.
+pub fn explain(error: clap::Error) -> NoSettings {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        return NoSettings::Shown(error.render().to_string());
+    }
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let flag = context(ContextKind::InvalidArg);
+    NoSettings::Mistake(match error.source() {
+        Some(why) if flag.starts_with("--database-url") => format!("{flag}: {why}"),
+        Some(why) => {
+            let value = context(ContextKind::InvalidValue);
+            without_credentials(&format!("{flag}: {why}, not {value:?}"))
+        }
+        None => {
+            let text = error.render().to_string();
+            let paragraph: Vec<_> = text.lines().take_while(|l| !l.is_empty()).collect();
+            let line = paragraph.join(" ");
+            without_credentials(line.trim_start_matches("error: "))
+        }
+    })
+}
+
+/// Cuts what stands between `://` and `@`, in case a URL was given where none belongs.
+fn without_credentials(line: &str) -> String {
+    match line.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://***@{host}"),
+            None => line.to_owned(),
+        },
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_cut_from_a_line() {
+        assert_eq!(
+            without_credentials("unexpected argument 'postgres://u:p@ss@h/db' found"),
+            "unexpected argument 'postgres://***@h/db' found"
+        );
+        assert_eq!(without_credentials("plain"), "plain");
+    }
+}
