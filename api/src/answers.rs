@@ -46,10 +46,28 @@ impl Example for NewValue {
 
 /// An item.
 #[derive(Debug, Serialize, Object)]
-#[oai(rename = "Item", example)]
+#[oai(rename = "Item")]
 pub struct ItemBody {
     pub key: String,
-    /// Absent in a list with `keys_only=true`.
+    pub value: String,
+    /// 1 at creation, one more with every update.
+    pub version: i64,
+    /// The tag of this state of the item; in quotes the value of the header `ETag`.
+    pub etag: String,
+    /// RFC 3339, UTC, microseconds.
+    #[serde(serialize_with = "microseconds")]
+    pub created_at: DateTimeUtc,
+    /// RFC 3339, UTC, microseconds.
+    #[serde(serialize_with = "microseconds")]
+    pub updated_at: DateTimeUtc,
+}
+
+/// An item on a page.
+#[derive(Debug, Serialize, Object)]
+#[oai(rename = "ListedItem")]
+pub struct ListedItemBody {
+    pub key: String,
+    /// Absent with `keys_only=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[oai(skip_serializing_if_is_none)]
     pub value: Option<String>,
@@ -63,21 +81,6 @@ pub struct ItemBody {
     /// RFC 3339, UTC, microseconds.
     #[serde(serialize_with = "microseconds")]
     pub updated_at: DateTimeUtc,
-}
-
-impl Example for ItemBody {
-    fn example() -> Self {
-        let time = "2026-01-31T09:30:00.123456Z";
-        let time = || time.parse().expect("a constant of RFC 3339");
-        Self {
-            key: "greeting".to_owned(),
-            value: Some("hello".to_owned()),
-            version: 3,
-            etag: "17-3".to_owned(),
-            created_at: time(),
-            updated_at: time(),
-        }
-    }
 }
 
 /// As `2026-01-31T09:30:00.123456Z`.
@@ -97,12 +100,12 @@ impl From<Item> for ItemBody {
             created_at: item.created_at,
             updated_at: item.updated_at,
             key: item.key,
-            value: Some(item.value),
+            value: item.value,
         }
     }
 }
 
-impl From<ListedItem> for ItemBody {
+impl From<ListedItem> for ListedItemBody {
     fn from(item: ListedItem) -> Self {
         Self {
             key: item.key,

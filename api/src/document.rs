@@ -1,16 +1,7 @@
-//! The OpenAPI document and the explorer.
+//! The OpenAPI document: what the framework generates from the operations, and what it cannot say.
 
-use std::sync::Arc;
-
-use base64::{Engine, prelude::BASE64_STANDARD};
-use poem::{
-    IntoResponse, Response, handler,
-    http::header,
-    web::{Data, Html, WithHeader},
-};
 use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
     items::Items,
@@ -21,23 +12,43 @@ use crate::{
 const DESCRIPTION: &str = "\
 Keys and values in the SQL database you already run.
 
-Paths `/items` and `/items/` are the same. Every error is a problem document (RFC 9457) with a stable \
-`code`. An item has a tag, `{id}-{version}`, in its member `etag` and, in quotes, in the header \
-`ETag`: with `If-Match` a write becomes a compare-and-set.
+Paths `/items` and `/items/` are the same, and `HEAD` works wherever `GET` does. Every error is a \
+problem document (RFC 9457) with a stable `code`. An item has a tag, `{id}-{version}`, in its member \
+`etag` and, in quotes, in the header `ETag`: with `If-Match` a write becomes a compare-and-set.
 
 A 503 means that nothing was written. A 504 `outcome-unknown` means that the database did not say: \
 the write may have been applied, or may still be; a retry under `If-Match` is safe.";
+
+/// The headers of answers as they are written, each with an example.
+const HEADERS: [(&str, &str); 10] = [
+    ("Cache-Control", "no-cache"),
+    ("Content-Location", "/items/greeting"),
+    ("ETag", "\"17-3\""),
+    (
+        "Link",
+        "</items/?page=1&page_size=10>; rel=\"first\", </items/?page=2&page_size=10>; rel=\"next\", \
+         </items/?page=124&page_size=10>; rel=\"last\"",
+    ),
+    ("Location", "/items/greeting"),
+    ("RateLimit", "\"default\";r=59;t=60"),
+    ("RateLimit-Policy", "\"default\";q=60;w=60"),
+    ("Retry-After", "1"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Request-Id", "0c9f2f1d3f0e4f6c8f1a2b3c4d5e6f70"),
+];
 
 /// The item operations with their description.
 pub fn service(items: Items) -> OpenApiService<Items, ()> {
     let header = |name: &str, description: &str| ExtraHeader::new(name).description(description);
     OpenApiService::new(items, "kvd", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
-        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+        .license(LicenseObject::new("MIT OR Apache-2.0"))
+        .server("/")
         .extra_response_header::<String, _>(header(
             "X-Request-Id",
             "The id of the request, the same as in the log.",
         ))
+        .extra_response_header::<String, _>(header("X-Content-Type-Options", "Always `nosniff`."))
         .extra_response_header::<Option<String>, _>(header(
             "RateLimit-Policy",
             "The quota: `\"default\";q=60;w=60` is 60 requests in any 60 seconds. Absent if the \
@@ -54,103 +65,64 @@ pub fn service(items: Items) -> OpenApiService<Items, ()> {
         ))
 }
 
-/// The document as text, and the page that shows it.
-#[derive(Clone)]
-pub struct Explorer {
-    document: Arc<str>,
-    page: Arc<str>,
-    policy: Arc<str>,
-}
-
-impl Explorer {
-    pub fn new(service: &OpenApiService<Items, ()>) -> Self {
-        let document = document(service);
-        let page = service
-            .swagger_ui_html()
-            .replace(&service.spec(), &document)
-            .replace(
-                "<html charset=\"UTF-8\">",
-                "<!doctype html>\n<html lang=\"en\">",
-            )
-            .replace(
-                "<title>Swagger UI</title>",
-                "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n    \
-                 <link rel=\"icon\" href=\"data:,\">\n    <title>kvd</title>",
-            );
-        let policy = policy(&page);
-        Self {
-            document: document.into(),
-            page: page.into(),
-            policy: policy.into(),
-        }
-    }
-
-    /// The OpenAPI document.
-    pub fn document(&self) -> &str {
-        &self.document
-    }
-}
-
-/// What the page may do: run its own scripts, and call the service it came from.
-fn policy(page: &str) -> String {
-    let hashes: Vec<_> = page
-        .split("<script")
-        .skip(1)
-        .filter_map(|rest| rest.split_once('>')?.1.split_once("</script>"))
-        .map(|(script, _)| BASE64_STANDARD.encode(Sha256::digest(script)))
-        .map(|hash| format!("'sha256-{hash}'"))
-        .collect();
-    format!(
-        "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src data:; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        hashes.join(" ")
-    )
-}
-
-/// What the framework generates, and what it cannot say: examples of problems, the rules of keys,
-/// members that are `null`.
-fn document(service: &OpenApiService<Items, ()>) -> String {
+/// The document as text.
+pub fn document(service: &OpenApiService<Items, ()>) -> String {
     let mut document: Value =
         serde_json::from_str(&service.spec()).expect("the framework writes JSON");
-    for operation in operations_of(&mut document) {
-        let id = operation["operationId"].as_str().unwrap_or_default();
-        let (_, codes) = operations::PROBLEMS
-            .iter()
-            .find(|(operation, _)| *operation == id)
-            .expect("every operation lists its problems");
-        for (status, answer) in operation["responses"].as_object_mut().into_iter().flatten() {
-            if let Some(content) = answer["content"].get_mut("application/problem+json") {
-                content["examples"] = examples(codes, status);
-            }
+    restore_slash(&mut document["paths"]);
+    for path in members(&mut document["paths"]) {
+        for operation in members(path) {
+            let id = operation["operationId"].as_str().unwrap_or_default();
+            let (_, codes) = operations::PROBLEMS
+                .iter()
+                .find(|(operation, _)| *operation == id)
+                .expect("every operation lists its problems");
+            describe_answers(&mut operation["responses"], codes);
         }
     }
-    // The framework drops the slash at the end.
-    let items = document["paths"]["/items"].take();
-    if let Some(paths) = document["paths"].as_object_mut() {
-        paths.remove("/items");
-        paths.insert("/items/".to_owned(), items);
-    }
-    let schemas = &mut document["components"]["schemas"];
-    schemas["Problem"]["properties"]["code"]["enum"] = Code::ALL.map(Code::as_str).into();
-    let key = serde_json::to_value(params::key_schema()).expect("a schema is JSON");
-    for (name, rule) in key.as_object().into_iter().flatten() {
-        schemas["NewItem"]["properties"]["key"][name] = rule.clone();
-    }
-    for body in ["NewItem", "NewValue"] {
-        schemas[body]["properties"]["value"]["pattern"] = r"^[^\u0000]*$".into();
-    }
-    let nullable = ["total", "page", "total_pages", "next_cursor"];
-    for member in nullable {
-        schemas["Page"]["properties"][member]["nullable"] = true.into();
-    }
-    let required = ["items", "page_size"].into_iter().chain(nullable);
-    schemas["Page"]["required"] = required.collect();
+    describe_schemas(&mut document["components"]["schemas"]);
+    standardise_formats(&mut document);
     format!("{document:#}\n")
 }
 
-fn operations_of(document: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let paths = document["paths"].as_object_mut().into_iter().flatten();
-    paths.flat_map(|(_, path)| path.as_object_mut().into_iter().flatten().map(|(_, o)| o))
+fn members(object: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let members = object.as_object_mut().into_iter().flatten();
+    members.map(|(_, member)| member)
+}
+
+/// The framework drops the slash at the end of a path.
+fn restore_slash(paths: &mut Value) {
+    if let Some(paths) = paths.as_object_mut()
+        && let Some(items) = paths.remove("/items")
+    {
+        paths.insert("/items/".to_owned(), items);
+    }
+}
+
+/// An example of every problem and every header. The framework also writes the names of headers in
+/// capitals.
+fn describe_answers(answers: &mut Value, codes: &[Code]) {
+    for (status, answer) in answers.as_object_mut().into_iter().flatten() {
+        let problem = answer.pointer_mut("/content/application~1problem+json");
+        if let Some(problem) = problem {
+            problem["examples"] = examples(codes, status);
+        }
+        let shouted = answer["headers"].take();
+        let headers = shouted.as_object().into_iter().flatten();
+        let headers = headers.map(|(shouted, header)| {
+            let (name, example) = HEADERS
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(shouted))
+                .expect("every header of an answer has an example");
+            let mut header = header.clone();
+            header["example"] = match header["schema"]["type"].as_str() {
+                Some("integer") => example.parse::<u64>().ok().into(),
+                _ => (*example).into(),
+            };
+            ((*name).to_owned(), header)
+        });
+        answer["headers"] = Value::Object(headers.collect());
+    }
 }
 
 fn examples(codes: &[Code], status: &str) -> Value {
@@ -164,14 +136,59 @@ fn examples(codes: &[Code], status: &str) -> Value {
     Value::Object(of_status.map(example).collect::<Map<_, _>>())
 }
 
-#[handler]
-pub(crate) fn openapi(Data(explorer): Data<&Explorer>) -> Response {
-    Response::builder()
-        .content_type("application/json")
-        .body(explorer.document.to_string())
+/// The rules of keys and values, members that are `null`, and examples.
+fn describe_schemas(schemas: &mut Value) {
+    let key = serde_json::to_value(params::key_schema()).expect("a schema is JSON");
+    for (name, rule) in key.as_object().into_iter().flatten() {
+        schemas["NewItem"]["properties"]["key"][name] = rule.clone();
+    }
+    for body in ["NewItem", "NewValue"] {
+        schemas[body]["additionalProperties"] = false.into();
+        schemas[body]["properties"]["value"]["pattern"] = r"^[^\u0000]*$".into();
+    }
+    let problem = &mut schemas["Problem"]["properties"];
+    problem["code"]["enum"] = Code::ALL.map(Code::as_str).into();
+    problem["type"]["format"] = "uri-reference".into();
+
+    let nullable = ["total", "page", "total_pages", "next_cursor"];
+    for member in nullable {
+        schemas["Page"]["properties"][member]["nullable"] = true.into();
+    }
+    let required = ["items", "page_size"].into_iter().chain(nullable);
+    schemas["Page"]["required"] = required.collect();
+
+    let item = json!({
+        "key": "greeting",
+        "value": "hello",
+        "version": 3,
+        "etag": "17-3",
+        "created_at": "2026-01-31T09:30:00.123456Z",
+        "updated_at": "2026-01-31T09:30:00.123456Z",
+    });
+    schemas["Page"]["example"] = json!({
+        "items": [item],
+        "total": 1,
+        "page": 1,
+        "page_size": 10,
+        "total_pages": 1,
+        "next_cursor": null,
+    });
+    schemas["ListedItem"]["example"] = item.clone();
+    schemas["Item"]["example"] = item;
 }
 
-#[handler]
-pub(crate) fn docs(Data(explorer): Data<&Explorer>) -> WithHeader<Html<String>> {
-    Html(explorer.page.to_string()).with_header(header::CONTENT_SECURITY_POLICY, &*explorer.policy)
+/// The framework's formats of unsigned numbers are its own invention.
+fn standardise_formats(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            match members.get("format").and_then(Value::as_str) {
+                Some("uint64") => drop(members.insert("format".to_owned(), "int64".into())),
+                Some("uint16") => drop(members.insert("format".to_owned(), "int32".into())),
+                _ => {}
+            }
+            members.values_mut().for_each(standardise_formats);
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(standardise_formats),
+        _ => {}
+    }
 }

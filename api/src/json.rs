@@ -94,7 +94,14 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Json<T> {
         let limits = request
             .data::<RequestLimits>()
             .expect("the routes set the limits");
-        let text = read(body.take()?.into(), *limits).await?;
+        if declared_length(request).is_some_and(|bytes| bytes > limits.body_bytes) {
+            return Err(too_large(limits).into());
+        }
+        let text = read(body.take()?.into(), limits).await?;
+        // An array would be taken for the members in their order.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::invalid("The body is not a JSON object.").into());
+        }
         let document = serde_json::from_slice(&text).map_err(|error| {
             Problem::invalid(format!("The body is not as documented: {error}."))
         })?;
@@ -122,17 +129,24 @@ fn is_json(request: &Request) -> bool {
         })
 }
 
+fn declared_length(request: &Request) -> Option<usize> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+fn too_large(limits: &RequestLimits) -> Problem {
+    let detail = format!("The body has more than {} bytes.", limits.body_bytes);
+    Problem::new(Code::ValueTooLarge, detail)
+}
+
 async fn read(
     body: BoxBody<Bytes, std::io::Error>,
-    limits: RequestLimits,
+    limits: &RequestLimits,
 ) -> Result<Bytes, Problem> {
     let mut body = Limited::new(body, limits.body_bytes);
     match timeout(limits.body_time, BodyExt::collect(&mut body)).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("The body has more than {} bytes.", limits.body_bytes);
-            Err(Problem::new(Code::ValueTooLarge, detail))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits)),
         Ok(Err(_)) => Err(Problem::invalid("The body cannot be read.")),
         Err(_) => {
             let detail = format!("It must come within {:?}.", limits.body_time);

@@ -6,7 +6,7 @@
 //!
 //! What a handler takes: [`params`] with [`precondition`], and [`json`]. What it calls:
 //! [`database`]. What it answers: [`answers`] and [`pages`], or [`problem`]. [`operations`] lists
-//! the problems of each operation, and [`document`] describes it all. Beside the items: [`health`],
+//! the problems of each operation, [`document`] describes it all, and [`explorer`] shows it. Beside the items: [`health`],
 //! [`metrics`], [`telemetry`].
 
 pub mod answers;
@@ -17,6 +17,7 @@ pub mod database;
 pub mod document;
 pub mod drain;
 pub mod errors;
+pub mod explorer;
 pub mod health;
 pub mod items;
 pub mod json;

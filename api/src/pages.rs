@@ -9,7 +9,7 @@ use poem_openapi::Object;
 use serde::Serialize;
 
 use crate::{
-    answers::ItemBody,
+    answers::ListedItemBody,
     params::{Count, PageNumber, Walk},
     problem::Problem,
 };
@@ -66,7 +66,7 @@ impl Paging {
 #[derive(Debug, Serialize, Object)]
 #[oai(rename = "Page")]
 pub struct PageBody {
-    pub items: Vec<ItemBody>,
+    pub items: Vec<ListedItemBody>,
     /// All items of the prefix; `null` if they were not counted.
     pub total: Option<u64>,
     /// `null` in a walk by cursor.
@@ -89,7 +89,7 @@ impl PageBody {
             page_size: size,
             total_pages: page.total.map(|total| total.div_ceil(size)),
             next_cursor: page.next.as_ref().map(Cursor::encode),
-            items: page.items.into_iter().map(ItemBody::from).collect(),
+            items: page.items.into_iter().map(ListedItemBody::from).collect(),
         }
     }
 }

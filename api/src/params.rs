@@ -9,7 +9,7 @@ use poem_openapi::{
 use serde_json::Value;
 
 use crate::{
-    precondition::{self, EntityTags},
+    precondition::{self, Comparison, EntityTags},
     problem::{Code, Problem, sentence},
     resource::Query,
 };
@@ -247,9 +247,13 @@ pub struct IfMatch(pub Option<TagMatch>);
 /// The header `If-None-Match`.
 pub struct IfNoneMatch(pub Option<TagMatch>);
 
-fn tags(name: &'static str, request: &Request) -> Result<Option<TagMatch>, Problem> {
+fn tags(
+    name: &'static str,
+    request: &Request,
+    comparison: Comparison,
+) -> Result<Option<TagMatch>, Problem> {
     let name = HeaderName::from_bytes(name.as_bytes()).expect("a constant of this program");
-    let EntityTags(tags) = precondition::entity_tags(request.headers().get_all(&name))
+    let EntityTags(tags) = precondition::entity_tags(request.headers().get_all(&name), comparison)
         .map_err(|error| Problem::new(Code::InvalidRequest, format!("{name}: {error}.")))?;
     Ok(tags)
 }
@@ -262,7 +266,7 @@ impl Parameter for IfMatch {
     }
 
     fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
-        tags(name, request).map(Self)
+        tags(name, request, Comparison::Strong).map(Self)
     }
 }
 
@@ -274,6 +278,6 @@ impl Parameter for IfNoneMatch {
     }
 
     fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
-        tags(name, request).map(Self)
+        tags(name, request, Comparison::Weak).map(Self)
     }
 }

@@ -7,6 +7,16 @@ use poem::http::HeaderValue;
 #[derive(Debug, PartialEq, Eq)]
 pub struct EntityTags(pub Option<TagMatch>);
 
+/// How tags are compared (RFC 9110, section 8.8.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// A weak tag matches nothing: for `If-Match`.
+    Strong,
+    /// A weak tag matches as if it were strong: for `If-None-Match`, because a proxy that
+    /// compresses an answer makes its tag weak.
+    Weak,
+}
+
 /// The field is neither `*` nor a list of entity tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected * or a list of entity tags, such as \"17-3\", \"18-1\"")]
@@ -14,10 +24,10 @@ pub struct InvalidEntityTags;
 
 /// Reads the lines of a field as one list.
 ///
-/// A tag that is not of the form of ours is well-formed all the same, and matches nothing; so does
-/// a weak one.
+/// A tag that is not of the form of ours is well-formed all the same, and matches nothing.
 pub fn entity_tags<'a>(
     lines: impl IntoIterator<Item = &'a HeaderValue>,
+    comparison: Comparison,
 ) -> Result<EntityTags, InvalidEntityTags> {
     let lines: Vec<_> = lines.into_iter().map(HeaderValue::as_bytes).collect();
     if lines.is_empty() {
@@ -27,11 +37,11 @@ pub fn entity_tags<'a>(
     if field.trim_ascii() == b"*" {
         return Ok(EntityTags(Some(TagMatch::Any)));
     }
-    list(&field).map(|tags| EntityTags(Some(TagMatch::Tags(tags))))
+    list(&field, comparison).map(|tags| EntityTags(Some(TagMatch::Tags(tags))))
 }
 
 /// `#entity-tag`: elements by comma, of which empty ones do not count, but one must be there.
-fn list(mut rest: &[u8]) -> Result<Vec<ETag>, InvalidEntityTags> {
+fn list(mut rest: &[u8], comparison: Comparison) -> Result<Vec<ETag>, InvalidEntityTags> {
     let mut tags = Vec::new();
     let mut elements = 0;
     loop {
@@ -41,7 +51,7 @@ fn list(mut rest: &[u8]) -> Result<Vec<ETag>, InvalidEntityTags> {
             None => return Err(InvalidEntityTags),
             Some(b',') => rest = &rest[1..],
             Some(_) => {
-                let (tag, after) = entity_tag(rest).ok_or(InvalidEntityTags)?;
+                let (tag, after) = entity_tag(rest, comparison).ok_or(InvalidEntityTags)?;
                 tags.extend(tag);
                 elements += 1;
                 rest = after.trim_ascii_start();
@@ -53,8 +63,8 @@ fn list(mut rest: &[u8]) -> Result<Vec<ETag>, InvalidEntityTags> {
     }
 }
 
-/// One entity tag, if it is one of ours and strong, and what stands behind it.
-fn entity_tag(text: &[u8]) -> Option<(Option<ETag>, &[u8])> {
+/// One entity tag, if it can match one of ours, and what stands behind it.
+fn entity_tag(text: &[u8], comparison: Comparison) -> Option<(Option<ETag>, &[u8])> {
     let (weak, text) = match text.strip_prefix(b"W/") {
         Some(text) => (true, text),
         None => (false, text),
@@ -72,7 +82,10 @@ fn entity_tag(text: &[u8]) -> Option<(Option<ETag>, &[u8])> {
     let ours = str::from_utf8(opaque)
         .ok()
         .and_then(|text| text.parse().ok());
-    Some((ours.filter(|_| !weak), after))
+    Some((
+        ours.filter(|_| !weak || comparison == Comparison::Weak),
+        after,
+    ))
 }
 
 #[cfg(test)]
@@ -86,7 +99,7 @@ mod tests {
             .iter()
             .map(|line| HeaderValue::from_bytes(line.as_bytes()).unwrap())
             .collect();
-        entity_tags(&lines).map(|EntityTags(tags)| tags)
+        entity_tags(&lines, Comparison::Strong).map(|EntityTags(tags)| tags)
     }
 
     fn tags(tags: &[(i64, i64)]) -> Result<Option<TagMatch>, InvalidEntityTags> {
@@ -106,6 +119,14 @@ mod tests {
         assert_eq!(read(&["W/\"1-2\""]), tags(&[]));
         assert_eq!(read(&["\"\""]), tags(&[]));
         assert_eq!(read(&["\"é\""]), tags(&[]));
+    }
+
+    #[test]
+    fn a_weak_tag_matches_only_where_the_comparison_is_weak() {
+        let line = HeaderValue::from_static("W/\"1-2\"");
+        let EntityTags(weak) = entity_tags([&line], Comparison::Weak).unwrap();
+        assert_eq!(Ok(weak), tags(&[(1, 2)]));
+        assert_eq!(read(&["W/\"1-2\""]), tags(&[]));
     }
 
     #[test]

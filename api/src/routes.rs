@@ -14,6 +14,7 @@ use crate::{
     document,
     drain::Drain,
     errors::Errors,
+    explorer::{self, Explorer},
     health::{self, Readiness},
     items::Items,
     json::RequestLimits,
@@ -116,7 +117,7 @@ pub fn endpoints(
     metrics.watch(database.pool(), limiter.clone());
 
     let service = document::service(Items::new(database, config.max_value_bytes as usize));
-    let explorer = document::Explorer::new(&service);
+    let page = Explorer::new(&service);
     let items = service.data(RequestLimits {
         body_bytes: RequestLimits::body_bytes(config.max_value_bytes as usize),
         body_time: config.request_timeout,
@@ -136,9 +137,9 @@ pub fn endpoints(
         None => operations(),
     }
     .at("/", get(root))
-    .at("/docs", get(document::docs).data(explorer.clone()))
-    .at("/openapi.json", get(document::openapi).data(explorer))
-    .nest("/", items);
+    .at("/docs", get(explorer::docs).data(page.clone()))
+    .at("/openapi.json", get(explorer::openapi).data(page))
+    .nest_no_strip("/items", items);
 
     // From the outside in: what stands first sees the request first and the answer last.
     let around = |routes: BoxEndpoint<'static, Response>, limiter| {

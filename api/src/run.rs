@@ -5,7 +5,11 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use entity::database::{ConnectSettings, connect};
 use migration::migrate::{self, MigrateError};
 use sea_orm::DatabaseConnection;
-use tokio::{net::TcpListener, sync::watch, time::sleep};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use crate::{
     config::Config,
@@ -16,6 +20,9 @@ use crate::{
 
 /// How long to wait before a database that was not there is tried again.
 const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long to wait for the connections to the database to end.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// Why the service did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +46,8 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     let pool = connect(config.database_url(), &settings(config)).await?;
     let (set_phase, phase) = watch::channel(Phase::Serving);
     let metrics = Arc::new(Metrics::new());
-    let Endpoints { public, admin } = routes::endpoints(config, pool, &metrics, phase.clone());
+    let Endpoints { public, admin } =
+        routes::endpoints(config, pool.clone(), &metrics, phase.clone());
     let server = |listener, endpoint| Server {
         listener,
         endpoint: Arc::new(endpoint),
@@ -77,10 +85,13 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
         // A migration that is done does not end the service.
         std::future::pending::<Result<(), RunError>>().await
     };
-    tokio::select! {
+    let done = tokio::select! {
         _ = async { tokio::join!(public, admin, leave) } => Ok(()),
         failed = migrations => failed,
-    }
+    };
+    // SQLite then tidies its files up. A call that still runs is not worth waiting for.
+    let _ = timeout(CLOSE_TIME, pool.close()).await;
+    done
 }
 
 fn settings(config: &Config) -> ConnectSettings {

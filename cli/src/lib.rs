@@ -14,8 +14,9 @@ use entity::{
     DatabaseUrl,
     database::{ConnectSettings, connect},
 };
-use sea_orm::DatabaseConnection;
+use sea_orm::{DatabaseConnection, DbErr};
 use settings::NoSettings;
+use tokio::sync::OnceCell;
 
 use self::{
     commands::{get::Get, migrate::Migrate, put::Put},
@@ -70,6 +71,7 @@ pub enum Command {
 pub struct Context {
     pub url: DatabaseUrl,
     pub output: Format,
+    database: OnceCell<DatabaseConnection>,
 }
 
 impl Context {
@@ -77,7 +79,7 @@ impl Context {
     ///
     /// # Errors
     /// The URL asks for something the driver does not know.
-    pub async fn database(&self, create_file: bool) -> Result<DatabaseConnection, CliError> {
+    pub async fn database(&self, create_file: bool) -> Result<&DatabaseConnection, CliError> {
         let settings = ConnectSettings {
             max_connections: 1,
             acquire_timeout: CONNECT_TIME,
@@ -86,7 +88,16 @@ impl Context {
             create_file,
             application_name: "kvctl",
         };
-        Ok(connect(&self.url, &settings).await?)
+        let connected = async || connect(&self.url, &settings).await;
+        Ok(self.database.get_or_try_init(connected).await?)
+    }
+
+    /// Says goodbye to the database: SQLite then tidies its files up.
+    async fn close(self) -> Result<(), DbErr> {
+        match self.database.into_inner() {
+            Some(database) => database.close().await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -108,17 +119,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let context = Context {
         url,
         output: kvctl.output,
+        database: OnceCell::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(async {
-            match kvctl.command {
+            let done = match kvctl.command {
                 Command::Migrate(command) => command.run(&context).await,
                 Command::Get(command) => command.run(&context).await,
                 Command::Put(command) => command.run(&context).await,
-            }
+            };
+            let closed = context.close().await.map_err(CliError::from);
+            done.and(closed)
         }),
         Err(error) => Err(CliError::Io("the runtime".to_owned(), error)),
     };

@@ -141,7 +141,7 @@ mod tests {
             let mut now = Duration::ZERO;
             for gap in gaps {
                 now += ms(gap);
-                while let Decision::Refused { retry_after } = log.admit(now, quota) {
+                if let Decision::Refused { retry_after } = log.admit(now, quota) {
                     prop_assert!(retry_after > Duration::ZERO);
                     let before = now + retry_after - Duration::from_nanos(1);
                     let still_refused = matches!(log.admit(before, quota), Decision::Refused { .. });

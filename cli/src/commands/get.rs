@@ -21,7 +21,7 @@ impl Get {
     /// There is no such key, or see [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
         let database = context.database(false).await?;
-        let found = read::find(&database, &self.key).await?;
+        let found = read::find(database, &self.key).await?;
         let item = found.ok_or_else(|| CliError::NotSo(format!("no key {:?}", self.key)))?;
         match context.output {
             Format::Text => output::value(&item.value),

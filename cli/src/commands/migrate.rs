@@ -46,12 +46,12 @@ impl Migrate {
         match self.direction.unwrap_or(Direction::Up) {
             Direction::Up => {
                 let database = context.database(true).await?;
-                let done = migrate::up(&database).await?;
-                report(context, &database, &done).await
+                let done = migrate::up(database).await?;
+                report(context, database, &done).await
             }
             Direction::Down { steps } => {
                 let database = context.database(false).await?;
-                let names = migrate::down(&database, steps).await?;
+                let names = migrate::down(database, steps).await?;
                 say(context, "taken back", &names)
             }
             Direction::Status => status(context).await,
@@ -60,8 +60,8 @@ impl Migrate {
             )),
             Direction::Fresh { yes: true } => {
                 let database = context.database(true).await?;
-                let done = migrate::fresh(&database).await?;
-                report(context, &database, &done).await
+                let done = migrate::fresh(database).await?;
+                report(context, database, &done).await
             }
         }
     }
@@ -92,7 +92,7 @@ fn say(context: &Context, what: &str, names: &[String]) -> Result<(), CliError> 
 }
 
 async fn status(context: &Context) -> Result<(), CliError> {
-    let status = migrate::status(&context.database(false).await?).await?;
+    let status = migrate::status(context.database(false).await?).await?;
     let known = status.known.iter().map(|(name, applied)| {
         let state = if *applied { "applied" } else { "pending" };
         (name, state)

@@ -64,7 +64,7 @@ impl Put {
         };
         let database = context.database(false).await?;
         let not_so = |why| Err(CliError::NotSo(format!("{:?} {why}", self.key)));
-        match write(&database, change, &Claim::new()).await? {
+        match write(database, change, &Claim::new()).await? {
             Outcome::Created(item) | Outcome::Updated(item) => match context.output {
                 Format::Text => output::line(&item.version.to_string()),
                 Format::Json => output::line(&output::item(&item).to_string()),

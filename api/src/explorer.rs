@@ -1,0 +1,74 @@
+//! The explorer: Swagger UI, from the binary, with the document in the page. It needs no internet.
+
+use std::sync::Arc;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use poem::{
+    IntoResponse, Response, handler,
+    http::header,
+    web::{Data, Html, WithHeader},
+};
+use poem_openapi::OpenApiService;
+use sha2::{Digest, Sha256};
+
+use crate::{document::document, items::Items};
+
+/// The document as text, and the page that shows it.
+#[derive(Clone)]
+pub struct Explorer {
+    document: Arc<str>,
+    page: Arc<str>,
+    policy: Arc<str>,
+}
+
+impl Explorer {
+    pub fn new(service: &OpenApiService<Items, ()>) -> Self {
+        let document = document(service);
+        let page = service
+            .swagger_ui_html()
+            .replace(&service.spec(), &document)
+            .replace(
+                "<html charset=\"UTF-8\">",
+                "<!doctype html>\n<html lang=\"en\">",
+            )
+            .replace(
+                "<title>Swagger UI</title>",
+                "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n    \
+                 <link rel=\"icon\" href=\"data:,\">\n    <title>kvd</title>",
+            );
+        let policy = policy(&page);
+        Self {
+            document: document.into(),
+            page: page.into(),
+            policy: policy.into(),
+        }
+    }
+}
+
+/// What the page may do: run its own scripts, and call the service it came from.
+fn policy(page: &str) -> String {
+    let hashes: Vec<_> = page
+        .split("<script")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('>')?.1.split_once("</script>"))
+        .map(|(script, _)| BASE64_STANDARD.encode(Sha256::digest(script)))
+        .map(|hash| format!("'sha256-{hash}'"))
+        .collect();
+    format!(
+        "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src data:; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        hashes.join(" ")
+    )
+}
+
+#[handler]
+pub(crate) fn openapi(Data(explorer): Data<&Explorer>) -> Response {
+    Response::builder()
+        .content_type("application/json")
+        .body(explorer.document.to_string())
+}
+
+#[handler]
+pub(crate) fn docs(Data(explorer): Data<&Explorer>) -> WithHeader<Html<String>> {
+    Html(explorer.page.to_string()).with_header(header::CONTENT_SECURITY_POLICY, &*explorer.policy)
+}
