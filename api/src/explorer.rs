@@ -47,11 +47,8 @@ impl Explorer {
 
 /// What the page may do: run its own scripts, and call the service it came from.
 fn policy(page: &str) -> String {
-    let hashes: Vec<_> = page
-        .split("<script")
-        .skip(1)
-        .filter_map(|rest| rest.split_once('>')?.1.split_once("</script>"))
-        .map(|(script, _)| BASE64_STANDARD.encode(Sha256::digest(script)))
+    let hashes: Vec<_> = scripts(page)
+        .map(|script| BASE64_STANDARD.encode(Sha256::digest(script)))
         .map(|hash| format!("'sha256-{hash}'"))
         .collect();
     format!(
@@ -59,6 +56,16 @@ fn policy(page: &str) -> String {
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         hashes.join(" ")
     )
+}
+
+/// The scripts of the page; one of them has the word `<script` in its text.
+fn scripts(mut page: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (_, tag) = page.split_once("<script")?;
+        let (script, rest) = tag.split_once('>')?.1.split_once("</script>")?;
+        page = rest;
+        Some(script)
+    })
 }
 
 #[handler]
@@ -71,4 +78,15 @@ pub(crate) fn openapi(Data(explorer): Data<&Explorer>) -> Response {
 #[handler]
 pub(crate) fn docs(Data(explorer): Data<&Explorer>) -> WithHeader<Html<String>> {
     Html(explorer.page.to_string()).with_header(header::CONTENT_SECURITY_POLICY, &*explorer.policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_ends_where_it_ends_and_not_where_it_names_another() {
+        let page = "<script a=\"b\">x = '<script'</script><p><script>y</script>";
+        assert_eq!(scripts(page).collect::<Vec<_>>(), ["x = '<script'", "y"]);
+    }
 }

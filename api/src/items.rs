@@ -61,10 +61,10 @@ impl Items {
         /// The key, percent-encoded: one path segment.
         #[oai(name = "key")]
         Param(key): Param<Key>,
-        /// Answer only if the item has one of these tags; `*`: any.
+        /// Answer only if the item has one of these tags (`"17-3"`); `*`: any.
         #[oai(name = "If-Match")]
         Param(if_match): Param<IfMatch>,
-        /// Answer 304 if the item has one of these tags.
+        /// Answer 304 if the item has one of these tags (`"17-3"`).
         #[oai(name = "If-None-Match")]
         Param(if_none_match): Param<IfNoneMatch>,
     ) -> Result<Found, Failed<GetItem>> {
@@ -96,7 +96,7 @@ impl Items {
         /// Create the item if the key does not exist.
         #[oai(name = "upsert")]
         Param(upsert): Param<bool>,
-        /// Write only if the item has one of these tags; `*`: if it exists.
+        /// Write only if the item has one of these tags (`"17-3"`); `*`: if it exists.
         #[oai(name = "If-Match")]
         Param(if_match): Param<IfMatch>,
         /// Write only if the item has none of these tags; `*`: only if the key does not exist.
@@ -134,7 +134,7 @@ impl Items {
         /// The key, percent-encoded: one path segment.
         #[oai(name = "key")]
         Param(key): Param<Key>,
-        /// Delete only if the item has one of these tags; `*`: if it exists.
+        /// Delete only if the item has one of these tags (`"17-3"`); `*`: if it exists.
         #[oai(name = "If-Match")]
         Param(if_match): Param<IfMatch>,
         /// Delete only if the item has none of these tags.
@@ -163,7 +163,7 @@ impl Items {
     #[oai(path = "/items", method = "get", operation_id = "list_items")]
     async fn list_items(
         &self,
-        /// Number of the page, from 1. Not together with `cursor`.
+        /// Number of the page, from 1 (the default). Not together with `cursor`.
         #[oai(name = "page")]
         Param(page): Param<Option<PageNumber>>,
         /// Most items of a page.

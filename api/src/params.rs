@@ -6,7 +6,6 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaParamIn, MetaSchema, MetaSchemaRef},
 };
-use serde_json::Value;
 
 use crate::{
     precondition::{self, Comparison, EntityTags},
@@ -57,20 +56,14 @@ fn query<'a>(name: &str, request: &'a Request) -> Option<&'a str> {
     request.data::<Query>().and_then(|query| query.get(name))
 }
 
-fn example(schema: MetaSchema, example: impl Into<Value>) -> MetaSchema {
-    MetaSchema {
-        example: Some(example.into()),
-        ..schema
-    }
-}
-
 /// The rule of keys as a schema; that a key has at most 512 *bytes* no schema can say.
 pub fn key_schema() -> MetaSchema {
     MetaSchema {
         min_length: Some(1),
         max_length: Some(512),
         pattern: Some(r"^(?!\.{1,2}$)[^\u0000-\u001f\u007f]+$".to_owned()),
-        ..example(MetaSchema::new("string"), "greeting")
+        example: Some("greeting".into()),
+        ..MetaSchema::new("string")
     }
 }
 
@@ -96,7 +89,7 @@ impl Parameter for Prefix {
         MetaSchema {
             max_length: Some(512),
             pattern: Some(r"^[^\u0000]*$".to_owned()),
-            ..example(MetaSchema::new("string"), "greet")
+            ..MetaSchema::new("string")
         }
     }
 
@@ -116,8 +109,7 @@ impl Parameter for Option<PageNumber> {
     fn schema() -> MetaSchema {
         MetaSchema {
             minimum: Some(1.0),
-            default: Some(1.into()),
-            ..example(MetaSchema::new_with_format("integer", "int64"), 1)
+            ..MetaSchema::new_with_format("integer", "int64")
         }
     }
 
@@ -148,7 +140,7 @@ impl Parameter for PageSize {
             minimum: Some(1.0),
             maximum: Some(Self::MAX as f64),
             default: Some(Self::DEFAULT.into()),
-            ..example(MetaSchema::new_with_format("integer", "int32"), 10)
+            ..MetaSchema::new_with_format("integer", "int32")
         }
     }
 
@@ -176,7 +168,7 @@ impl Parameter for bool {
     fn schema() -> MetaSchema {
         MetaSchema {
             default: Some(false.into()),
-            ..example(MetaSchema::new("boolean"), true)
+            ..MetaSchema::new("boolean")
         }
     }
 
@@ -202,7 +194,7 @@ impl Parameter for Option<Count> {
     fn schema() -> MetaSchema {
         MetaSchema {
             enum_items: vec!["exact".into(), "none".into()],
-            ..example(MetaSchema::new("string"), "none")
+            ..MetaSchema::new("string")
         }
     }
 
@@ -227,7 +219,7 @@ impl Parameter for Option<Walk> {
     const IN: MetaParamIn = MetaParamIn::Query;
 
     fn schema() -> MetaSchema {
-        example(MetaSchema::new("string"), "")
+        MetaSchema::new("string")
     }
 
     fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
@@ -247,6 +239,17 @@ pub struct IfMatch(pub Option<TagMatch>);
 /// The header `If-None-Match`.
 pub struct IfNoneMatch(pub Option<TagMatch>);
 
+/// `*`, or entity tags by comma. Like all optional parameters without an example: an explorer would
+/// fill it in, and the first request tried would be refused.
+fn tags_schema() -> MetaSchema {
+    const TAG: &str = r#"(W/)?"[\x21\x23-\x7e]*""#;
+    MetaSchema {
+        min_length: Some(1),
+        pattern: Some(format!(r"^(\*|{TAG}( *, *{TAG})*)$")),
+        ..MetaSchema::new("string")
+    }
+}
+
 fn tags(
     name: &'static str,
     request: &Request,
@@ -262,7 +265,7 @@ impl Parameter for IfMatch {
     const IN: MetaParamIn = MetaParamIn::Header;
 
     fn schema() -> MetaSchema {
-        example(MetaSchema::new("string"), "\"17-3\"")
+        tags_schema()
     }
 
     fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
@@ -274,7 +277,7 @@ impl Parameter for IfNoneMatch {
     const IN: MetaParamIn = MetaParamIn::Header;
 
     fn schema() -> MetaSchema {
-        example(MetaSchema::new("string"), "*")
+        tags_schema()
     }
 
     fn extract(name: &'static str, request: &Request) -> Result<Self, Problem> {
