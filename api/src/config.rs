@@ -48,7 +48,7 @@ pub struct Config {
     )]
     pub admin_listen: Option<SocketAddr>,
 
-    /// Embedded SQLite file kvd-dev.db in the working directory, migrated at start
+    /// Embedded SQLite file kvd-dev.db in the working directory, migrated at start; log for people
     #[arg(long)]
     pub dev: bool,
 
@@ -106,7 +106,7 @@ pub struct Config {
     #[arg(long, env, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub shutdown_grace: Duration,
 
-    /// Log for people or for machines; RUST_LOG sets levels
+    /// Log for people (text) or for machines (json); RUST_LOG sets levels
     #[arg(long, env, value_name = "FORMAT", default_value = "text", value_enum)]
     pub log_format: LogFormat,
 }
@@ -134,6 +134,9 @@ impl Config {
             return Err(NoSettings::mistake(
                 "--dev has its own database: leave --database-url and DATABASE_URL out",
             ));
+        }
+        if config.dev && matches.value_source("log_format") != Some(ValueSource::CommandLine) {
+            config.log_format = LogFormat::Text;
         }
         if config.dev {
             config.database_url = format!("sqlite://{DEV_DATABASE}").parse().ok();

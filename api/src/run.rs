@@ -1,8 +1,16 @@
 //! How the service starts and ends.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
-use entity::database::{ConnectSettings, connect};
+use entity::{
+    Engine,
+    database::{ConnectSettings, connect},
+};
 use migration::migrate::{self, MigrateError};
 use sea_orm::DatabaseConnection;
 use tokio::{
@@ -40,7 +48,10 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`].
 pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-    if config.dev {
+    // An embedded database is a file: it has to be made before it can be opened.
+    let embedded = config.database_url().engine() == Engine::Sqlite;
+    let migrate_first = embedded && (config.migrate || config.dev);
+    if migrate_first {
         migrate::up(&migration_pool(config).await?).await?;
     }
     let pool = connect(config.database_url(), &settings(config)).await?;
@@ -79,7 +90,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
         set_phase.send_replace(Phase::Closing);
     };
     let migrations = async {
-        if config.migrate && !config.dev {
+        if config.migrate && !migrate_first {
             migrate_when_reachable(config).await?;
         }
         // A migration that is done does not end the service.
@@ -156,13 +167,15 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
 fn announce(config: &Config, name: &str, listener: &TcpListener) -> Result<(), RunError> {
     let bound = listener.local_addr();
     let address = bound.map_err(|error| RunError::Listen(config.listen, error))?;
-    println!("{name}listening on http://{address}");
+    let mut text = format!("{name}listening on http://{address}\n");
     if config.dev && name.is_empty() {
-        println!(
+        text += &format!(
             "explorer: http://{address}/docs\n\
              try it:   curl -X POST http://{address}/items/ -H 'Content-Type: application/json' \
-             -d '{{\"key\":\"hello\",\"value\":\"world\"}}'"
+             -d '{{\"key\":\"hello\",\"value\":\"world\"}}'\n"
         );
     }
+    // Nobody need be there to read it.
+    let _ = io::stdout().write_all(text.as_bytes());
     Ok(())
 }

@@ -45,28 +45,41 @@ pub struct Server {
 impl Server {
     /// Serves until `phase` is closing and then until every connection is done, or `grace` is over.
     pub async fn serve(self, mut phase: watch::Receiver<Phase>, grace: Duration) {
-        let free = Arc::new(Semaphore::new(self.max_connections));
-        let closing = phase.clone();
+        let connections = Connections {
+            endpoint: self.endpoint,
+            free: Arc::new(Semaphore::new(self.max_connections)),
+            open: self.open,
+            phase: phase.clone(),
+        };
         tokio::select! {
-            () = self.accept(&free, &closing) => {}
+            () = connections.accept(&self.listener) => {}
             _ = phase.wait_for(|phase| *phase == Phase::Closing) => {}
         }
-        self.accept_waiting(&free, &closing).await;
-        drop(self.listener);
+        connections.accept_waiting(self.listener);
         let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
-        if timeout(grace, free.acquire_many(all)).await.is_err() {
-            let left = self.max_connections - free.available_permits();
+        if timeout(grace, connections.free.acquire_many(all))
+            .await
+            .is_err()
+        {
+            let left = self.max_connections - connections.free.available_permits();
             tracing::warn!(connections = left, "the grace period is over");
         }
     }
+}
 
-    async fn accept(&self, free: &Arc<Semaphore>, phase: &watch::Receiver<Phase>) {
-        loop {
-            let Ok(permit) = free.clone().acquire_owned().await else {
-                return;
-            };
-            match self.listener.accept().await {
-                Ok((stream, peer)) => self.spawn(stream, peer, permit, phase.clone()),
+/// The connections of one listener.
+struct Connections {
+    endpoint: Arc<BoxEndpoint<'static, Response>>,
+    free: Arc<Semaphore>,
+    open: IntGauge,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Connections {
+    async fn accept(&self, listener: &TcpListener) {
+        while let Ok(permit) = self.free.clone().acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.spawn(stream, peer, permit),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -75,28 +88,26 @@ impl Server {
         }
     }
 
-    /// Takes what the kernel has accepted for us already; its clients believe they are served.
-    async fn accept_waiting(&self, free: &Arc<Semaphore>, phase: &watch::Receiver<Phase>) {
-        while let Ok(permit) = free.clone().try_acquire_owned() {
-            tokio::select! {
-                biased;
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.spawn(stream, peer, permit, phase.clone()),
-                    Err(_) => return,
-                },
-                () = std::future::ready(()) => return,
+    /// Takes what the kernel has accepted for us already, because its clients believe they are
+    /// served, and closes the listener. Asks the kernel itself: the runtime may not have heard yet.
+    fn accept_waiting(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
+        while let Ok(permit) = self.free.clone().try_acquire_owned()
+            && let Ok((stream, peer)) = listener.accept()
+        {
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.spawn(stream, peer, permit);
             }
         }
     }
 
-    fn spawn(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        permit: OwnedSemaphorePermit,
-        phase: watch::Receiver<Phase>,
-    ) {
-        let endpoint = self.endpoint.clone();
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let (endpoint, phase) = (self.endpoint.clone(), self.phase.clone());
         let open = InFlight::enter(&self.open);
         tokio::spawn(async move {
             // Only an optimisation, and the next read or write tells what is wrong with the socket.
