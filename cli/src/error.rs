@@ -57,17 +57,16 @@ fn unmigrated(error: &MigrateError) -> String {
 
 /// The innermost text: what the server or the system said.
 fn cause(error: &DbErr) -> String {
+    if matches!(error, DbErr::ConnectionAcquire(_)) {
+        return "it does not answer".to_owned();
+    }
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    let text = match innermost.downcast_ref::<sqlx::Error>() {
+    match innermost.downcast_ref::<sqlx::Error>() {
         Some(sqlx::Error::Database(error)) => error.message().to_owned(),
         _ => innermost.to_string(),
-    };
-    match text.as_str() {
-        "pool timed out while waiting for an open connection" => "it does not answer".to_owned(),
-        _ => text,
     }
 }
 

@@ -74,7 +74,7 @@ pub fn explain(error: clap::Error) -> NoSettings {
         Some(why) if flag.starts_with("--database-url") => format!("{flag}: {why}"),
         Some(why) => {
             let value = context(ContextKind::InvalidValue);
-            without_credentials(&format!("{flag}: {why}, not {value:?}"))
+            without_credentials(&format!("{flag}: {why} (given {value:?})"))
         }
         None => {
             let text = error.render().to_string();
