@@ -1,0 +1,184 @@
+//! `kvctl` as a whole: its database, its help, its exit codes.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    future::IntoFuture,
+    os::unix::ffi::OsStrExt,
+    time::{Duration, Instant},
+};
+
+use tests::{Env, process::Output};
+use tokio::task::JoinSet;
+
+tests::list! {
+    EveryEngine => on_a_database_that_is_not_migrated_it_says_what_to_do;
+    Once =>
+        the_database_is_a_flag_before_the_environment_before_dotenv,
+        without_a_database_it_says_what_to_give,
+        an_unreachable_database_is_exit_code_2_before_long,
+        a_missing_file_is_exit_code_2_and_not_created,
+        a_usage_error_is_exit_code_2_and_one_line,
+        words_that_are_no_utf_8_are_a_usage_error,
+        the_help_of_every_command_ends_with_an_example,
+        help_and_version_are_data
+}
+
+/// This exit code, nothing on standard output, one line on standard error.
+#[track_caller]
+pub(crate) fn assert_failed(output: Output, code: i32, named: &str) {
+    let output = output.expect(code);
+    assert_eq!(output.text(), "");
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+    assert!(
+        output.stderr.contains(named),
+        "no {named}: {}",
+        output.stderr
+    );
+    for word in ["DbErr", "Error(", "panicked", "Some("] {
+        assert!(!output.stderr.contains(word), "{}", output.stderr);
+    }
+}
+
+async fn on_a_database_that_is_not_migrated_it_says_what_to_do(env: Env) {
+    let database = env.empty_database().await;
+    for words in [
+        &["get", "a"][..],
+        &["put", "a", "b"],
+        &["put", "--create", "a", "b"],
+    ] {
+        let kvctl = tests::kvctl::on(&database.url()).directory(env.directory());
+        assert_failed(kvctl.args(words).await, 2, "kvctl migrate");
+    }
+}
+
+async fn the_database_is_a_flag_before_the_environment_before_dotenv(env: Env) {
+    let _put = env.kvctl(["put", "a", "right"]).await.expect(0);
+    let right = env.database().url();
+    let wrong = env.empty_database().await.url();
+    let dotenv = |url: &str| {
+        let line = format!("DATABASE_URL='{url}'\n");
+        fs::write(env.directory().join(".env"), line).expect("a file");
+    };
+    dotenv(&right);
+    let by_dotenv = env.kvctl_bare(["get", "a"]).await;
+    assert_eq!(by_dotenv.expect(0).text(), "right");
+    dotenv(&wrong);
+    let by_variable = env.kvctl_bare(["get", "a"]).env("DATABASE_URL", &right);
+    assert_eq!(by_variable.await.expect(0).text(), "right");
+    let by_flag = env.kvctl_bare(["get", "a", "--database-url", &right]);
+    let by_flag = by_flag.env("DATABASE_URL", &wrong);
+    assert_eq!(by_flag.await.expect(0).text(), "right");
+}
+
+async fn without_a_database_it_says_what_to_give(env: Env) {
+    for words in [["get", "a"], ["migrate", "up"]] {
+        assert_failed(env.kvctl_bare(words).await, 2, "DATABASE_URL");
+    }
+    let other = env
+        .kvctl_bare(["get", "a"])
+        .env("DATABASE_URL", "redis://h");
+    assert_failed(other.await, 2, "postgres://");
+}
+
+async fn an_unreachable_database_is_exit_code_2_before_long(env: Env) {
+    let begun = Instant::now();
+    let mut calls = JoinSet::new();
+    for scheme in ["postgres", "mysql"] {
+        for words in [["get", "a"], ["migrate", "up"], ["migrate", "status"]] {
+            let url = format!("{scheme}://kvd@127.0.0.1:1/kvd");
+            let call = env.kvctl_bare(words).env("DATABASE_URL", &url);
+            calls.spawn(call.into_future());
+        }
+    }
+    for output in calls.join_all().await {
+        assert_failed(output, 2, "database");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+async fn a_missing_file_is_exit_code_2_and_not_created(env: Env) {
+    let file = env.directory().join("missing.db");
+    let url = format!("sqlite://{}", file.display());
+    for words in [
+        &["get", "a"][..],
+        &["put", "a", "b"],
+        &["migrate", "status"],
+        &["migrate", "down"],
+    ] {
+        let output = env.kvctl_bare([]).env("DATABASE_URL", &url).args(words);
+        let output = output.await.expect(2);
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+        assert!(!file.exists(), "{words:?} created the file");
+    }
+    let migrated = env.kvctl_bare(["migrate"]).env("DATABASE_URL", &url);
+    let _created = migrated.await.expect(0);
+    assert!(file.exists());
+}
+
+async fn a_usage_error_is_exit_code_2_and_one_line(env: Env) {
+    for (words, named) in [
+        (&["unknown"][..], "unknown"),
+        (&["get"], "KEY"),
+        (&["get", "a", "b"], "b"),
+        (&["put", "a"], "VALUE"),
+        (&["get", "a", "--unknown"], "--unknown"),
+        (&["get", "a", "-o", "xml"], "xml"),
+        (&["migrate", "sideways"], "sideways"),
+        (&["migrate", "down", "--steps", "0"], "--steps"),
+        (&["migrate", "down", "--steps", "many"], "--steps"),
+    ] {
+        let output = tests::kvctl::on(&env.database().url()).args(words).await;
+        assert_failed(output, 2, named);
+    }
+}
+
+async fn words_that_are_no_utf_8_are_a_usage_error(env: Env) {
+    let wrong = OsStr::from_bytes(b"caf\xE9");
+    for words in [
+        &[OsStr::new("get"), wrong][..],
+        &[OsStr::new("put"), wrong, OsStr::new("x")],
+        &[OsStr::new("put"), OsStr::new("a"), wrong],
+    ] {
+        let output = tests::kvctl::on(&env.database().url()).args(words).await;
+        assert_failed(output, 2, "UTF-8");
+    }
+}
+
+/// The commands as the help lists them, so that none that is added later is forgotten.
+async fn commands(env: &Env) -> Vec<String> {
+    let help = env.kvctl_bare(["--help"]).await.expect(0);
+    let listed = help.text().lines().skip_while(|line| *line != "Commands:");
+    let listed = listed.skip(1).take_while(|line| !line.is_empty());
+    let name = |line: &str| line.split_whitespace().next().map(str::to_owned);
+    listed
+        .filter_map(name)
+        .filter(|name| name != "help")
+        .collect()
+}
+
+async fn the_help_of_every_command_ends_with_an_example(env: Env) {
+    let commands = commands(&env).await;
+    assert!(commands.len() >= 3, "{commands:?}");
+    for command in commands {
+        let help = env.kvctl_bare([&command, "--help"]).await.expect(0);
+        assert_eq!(help.stderr, "");
+        let last = help
+            .text()
+            .trim_end()
+            .rsplit("\n\n")
+            .next()
+            .unwrap_or_default();
+        assert!(last.starts_with("Example"), "{command}: {last}");
+        let call = format!("kvctl {command}");
+        assert!(last.contains(&call), "{command}: {last}");
+    }
+}
+
+async fn help_and_version_are_data(env: Env) {
+    for words in [["--help"], ["-h"], ["help"], ["--version"]] {
+        let output = env.kvctl_bare(words).await.expect(0);
+        assert!(output.text().contains("kvctl"), "{words:?}");
+        assert_eq!(output.stderr, "", "{words:?}");
+    }
+}

@@ -1,0 +1,76 @@
+//! The conformance suite: what the contract promises, sentence by sentence, on every engine.
+
+use std::process::ExitCode;
+
+mod adoption;
+mod adoption_odd_keys;
+mod adoption_refused;
+mod bodies;
+mod client_address;
+mod configuration;
+mod connections;
+mod cursors;
+mod dev;
+mod foreign_tables;
+mod hostile;
+mod items;
+mod json;
+mod keys;
+mod kvctl;
+mod kvctl_get;
+mod kvctl_put;
+mod links;
+mod logging;
+mod migrations;
+mod pages;
+mod preconditions;
+mod prefixes;
+mod problems;
+mod races;
+mod rate_limit;
+mod rate_limit_cost;
+mod rate_limit_memory;
+mod schema;
+mod secrets;
+mod service;
+mod shutdown;
+mod values;
+
+fn main() -> ExitCode {
+    let topics = [
+        adoption::tests(),
+        adoption_odd_keys::tests(),
+        adoption_refused::tests(),
+        bodies::tests(),
+        client_address::tests(),
+        configuration::tests(),
+        connections::tests(),
+        cursors::tests(),
+        dev::tests(),
+        foreign_tables::tests(),
+        hostile::tests(),
+        items::tests(),
+        json::tests(),
+        keys::tests(),
+        kvctl::tests(),
+        kvctl_get::tests(),
+        kvctl_put::tests(),
+        links::tests(),
+        logging::tests(),
+        migrations::tests(),
+        pages::tests(),
+        preconditions::tests(),
+        prefixes::tests(),
+        problems::tests(),
+        races::tests(),
+        rate_limit::tests(),
+        rate_limit_cost::tests(),
+        rate_limit_memory::tests(),
+        schema::tests(),
+        secrets::tests(),
+        service::tests(),
+        shutdown::tests(),
+        values::tests(),
+    ];
+    tests::suite::run(&topics.concat())
+}

@@ -1,0 +1,237 @@
+//! An ordinary HTTP client of kvd. It holds every answer to what the contract says of all of them.
+
+use std::{
+    future::{Future, IntoFuture},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    time::Duration,
+};
+
+use reqwest::{Method, RequestBuilder, header, redirect::Policy};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use crate::{Answer, process::PATIENCE};
+
+/// The path of an item: its key as one percent-encoded segment, all but unreserved characters encoded (RFC 3986).
+///
+/// `.` and `..` cannot be said this way, encoded or not: every URL library takes them away. Use [`crate::Wire`].
+#[must_use]
+pub fn item(key: &str) -> String {
+    let mut path = "/items/".to_owned();
+    for byte in key.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                path.push(char::from(byte));
+            }
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
+}
+
+/// Speaks to one address of a kvd, following no redirect.
+#[derive(Clone)]
+pub struct Client {
+    address: SocketAddr,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// # Panics
+    ///
+    /// If the client cannot be made.
+    #[must_use]
+    pub fn new(address: SocketAddr, local: Option<IpAddr>) -> Self {
+        let http = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .timeout(PATIENCE)
+            .local_address(local)
+            .build()
+            .expect("a client without TLS can always be made");
+        Self { address, http }
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A request; `.await` sends it.
+    #[must_use]
+    pub fn request(&self, method: Method, path: &str) -> Call {
+        let url = format!("http://{}{path}", self.address);
+        Call {
+            asked: format!("{method} {path}"),
+            request: self.http.request(method, url),
+        }
+    }
+
+    #[must_use]
+    pub fn get(&self, path: &str) -> Call {
+        self.request(Method::GET, path)
+    }
+
+    #[must_use]
+    pub fn head(&self, path: &str) -> Call {
+        self.request(Method::HEAD, path)
+    }
+
+    #[must_use]
+    pub fn delete(&self, path: &str) -> Call {
+        self.request(Method::DELETE, path)
+    }
+
+    /// `PUT` of a value.
+    #[must_use]
+    pub fn put(&self, path: &str, value: &str) -> Call {
+        self.request(Method::PUT, path)
+            .json(&json!({"value": value}))
+    }
+
+    /// `POST` of a key and a value.
+    #[must_use]
+    pub fn post(&self, key: &str, value: &str) -> Call {
+        self.request(Method::POST, "/items/")
+            .json(&json!({"key": key, "value": value}))
+    }
+
+    /// Creates an item, which must succeed.
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    pub async fn create(&self, key: &str, value: &str) -> Answer {
+        self.post(key, value).await.expect(201)
+    }
+
+    /// Creates many items with an empty value.
+    ///
+    /// # Panics
+    ///
+    /// If one cannot be created.
+    pub async fn create_all<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) {
+        for key in keys {
+            let _created = self.create(key.as_ref(), "").await;
+        }
+    }
+
+    /// Waits until kvd is ready; it asks its database once a second at most.
+    ///
+    /// # Panics
+    ///
+    /// If it does not become ready.
+    pub async fn ready(&self) {
+        let asked = async {
+            while self.get("/readyz").await.status != 200 {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(PATIENCE, asked).await.expect("kvd becomes ready");
+    }
+
+    /// The value of a metric without labels.
+    ///
+    /// # Panics
+    ///
+    /// If there is none by this name.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let answer = self.get("/metrics").await.expect(200);
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        let found = answer.text().lines().find_map(value);
+        found.unwrap_or_else(|| panic!("no metric {name}"))
+    }
+}
+
+/// A request being put together.
+pub struct Call {
+    asked: String,
+    request: RequestBuilder,
+}
+
+impl Call {
+    /// One more header line.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    /// A body with its media type.
+    #[must_use]
+    pub fn json(self, body: &Value) -> Self {
+        self.header(header::CONTENT_TYPE.as_str(), "application/json")
+            .body(body.to_string())
+    }
+
+    /// A body as it is.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.body(body);
+        self
+    }
+
+    async fn send(self) -> Answer {
+        let asked = self.asked;
+        let response = match self.request.send().await {
+            Ok(response) => response,
+            Err(e) => panic!("{asked}: {e:?}"),
+        };
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = match response.bytes().await {
+            Ok(body) => body.to_vec(),
+            Err(e) => panic!("{asked}: {status}, then {e:?}"),
+        };
+        let answer = Answer {
+            asked,
+            status,
+            headers,
+            body,
+        };
+        check(&answer);
+        answer
+    }
+}
+
+impl IntoFuture for Call {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+/// What the contract says of every answer, so that every test of the suite is a test of it.
+fn check(answer: &Answer) {
+    let asked = &answer.asked;
+    let id = answer.header("x-request-id");
+    assert!(
+        id.is_some_and(|id| !id.is_empty()),
+        "{asked}: no X-Request-Id"
+    );
+    assert_eq!(
+        answer.header("x-content-type-options"),
+        Some("nosniff"),
+        "{asked}: X-Content-Type-Options"
+    );
+    if asked.starts_with("HEAD ") || matches!(answer.status, 204 | 304) {
+        assert!(
+            answer.body.is_empty(),
+            "{asked}: {} with a body",
+            answer.status
+        );
+    } else if answer.status >= 400 && !asked.ends_with(" /readyz") {
+        answer.check_problem();
+    }
+    let about_items = asked.contains(" /items");
+    if about_items && matches!(answer.status, 200..=304) {
+        assert_eq!(
+            answer.header("cache-control"),
+            Some("no-cache"),
+            "{asked}: {}: Cache-Control",
+            answer.status
+        );
+    }
+}

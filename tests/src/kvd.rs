@@ -1,0 +1,336 @@
+//! The real `kvd`: started, asked, stopped.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    net::SocketAddr,
+    ops::Deref,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use nix::sys::signal::Signal;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, Command},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::{
+    Client, Env, Wire,
+    database::Database,
+    process::{self, Output, PATIENCE, binary},
+};
+
+/// How to start a `kvd`. Everything is in the environment, so that `.arg` overrides it.
+pub struct Start {
+    env: Env,
+    directory: PathBuf,
+    args: Vec<OsString>,
+    variables: BTreeMap<String, OsString>,
+}
+
+impl Start {
+    /// With nothing set at all.
+    pub(crate) fn bare(env: &Env) -> Self {
+        Self {
+            env: env.clone(),
+            directory: env.directory().to_owned(),
+            args: Vec::new(),
+            variables: BTreeMap::new(),
+        }
+    }
+
+    /// On this database and a free port, without a rate limit.
+    pub(crate) fn on(env: &Env, database: &Database) -> Self {
+        Self::bare(env)
+            .env("DATABASE_URL", database.url())
+            .env("LISTEN_ADDR", "127.0.0.1:0")
+            .env("RATE_LIMIT", "0")
+    }
+
+    /// A flag with a value.
+    #[must_use]
+    pub fn arg(self, flag: &str, value: impl Into<OsString>) -> Self {
+        let mut start = self.flag(flag);
+        start.args.push(value.into());
+        start
+    }
+
+    /// A flag alone.
+    #[must_use]
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.args.push(flag.into());
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
+    #[must_use]
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
+    /// Another working directory than the test's own.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = directory.into();
+        self
+    }
+
+    /// Starts it and waits until it listens. The test's end stops it with `SIGTERM`, and fails unless it then exits 0.
+    ///
+    /// # Panics
+    ///
+    /// If it does not get that far.
+    pub async fn start(self) -> Kvd {
+        let with_admin = self.variables.contains_key("ADMIN_LISTEN_ADDR")
+            || self.args.iter().any(|arg| arg == "--admin-listen");
+        let process = self.spawn();
+        let address = process.address("listening on http://").await;
+        let admin = match with_admin {
+            true => Some(process.address("admin listening on http://").await),
+            false => None,
+        };
+        Kvd {
+            client: Client::new(address, None),
+            admin,
+            process,
+        }
+    }
+
+    /// Runs it to its end: for everything that makes it refuse to start.
+    pub async fn run(self) -> Output {
+        self.spawn().end().await
+    }
+
+    fn spawn(self) -> Arc<Process> {
+        let program = binary("kvd").unwrap_or_else(|e| panic!("{e}"));
+        let mut command = Command::from(process::command(&program, Signal::SIGKILL));
+        command
+            .args(self.args)
+            .envs(self.variables)
+            .current_dir(self.directory)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let process = Arc::new(Process::new(command.spawn().expect("kvd starts")));
+        self.env.watch(&process);
+        process
+    }
+}
+
+/// A `kvd` that listens. Also the [`Client`] of its public address.
+pub struct Kvd {
+    client: Client,
+    admin: Option<SocketAddr>,
+    process: Arc<Process>,
+}
+
+impl Deref for Kvd {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Kvd {
+    /// A client of `--admin-listen`.
+    ///
+    /// # Panics
+    ///
+    /// If it was started without.
+    #[must_use]
+    pub fn admin(&self) -> Client {
+        Client::new(self.admin.expect("started with --admin-listen"), None)
+    }
+
+    /// A client with another address of this machine, such as `127.0.0.2`.
+    #[must_use]
+    pub fn client_at(&self, local: &str) -> Client {
+        let local = local.parse().expect("an IP address");
+        Client::new(self.client.address(), Some(local))
+    }
+
+    /// A bare socket to the public address.
+    pub async fn wire(&self) -> Wire {
+        Wire::connect(self.client.address()).await
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    /// What it has printed on standard output, as soon as that holds this.
+    pub async fn printed(&self, text: &str) -> String {
+        self.process.stdout.wait(|out| out.contains(text)).await
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.stderr.text()
+    }
+
+    /// Waits until the log holds this.
+    pub async fn logged(&self, text: &str) {
+        self.process.stderr.wait(|log| log.contains(text)).await;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        process::send(self.process.pid, signal);
+    }
+
+    /// Waits for its end, after a signal; from now on the exit code is the test's business.
+    pub async fn end(&self) -> Output {
+        self.process.end().await
+    }
+
+    /// `SIGTERM`, and what it has left.
+    pub async fn stop(&self) -> Output {
+        self.signal(Signal::SIGTERM);
+        self.end().await
+    }
+}
+
+/// A running `kvd`, its output collected.
+pub(crate) struct Process {
+    pid: u32,
+    child: tokio::sync::Mutex<Child>,
+    stdout: Collected,
+    stderr: Collected,
+    /// The exit code, once somebody has waited for it.
+    ended: Mutex<Option<i32>>,
+}
+
+impl Process {
+    fn new(mut child: Child) -> Self {
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        Self {
+            pid: child.id().expect("it has not been waited for"),
+            child: tokio::sync::Mutex::new(child),
+            stdout: Collected::from(stdout),
+            stderr: Collected::from(stderr),
+            ended: Mutex::new(None),
+        }
+    }
+
+    async fn address(&self, before: &str) -> SocketAddr {
+        let line = |out: &str| {
+            let line = out
+                .split_inclusive('\n')
+                .find(|line| line.starts_with(before))?;
+            line.ends_with('\n')
+                .then(|| line[before.len()..].trim().to_owned())
+        };
+        let found = self.stdout.wait(|out| line(out).is_some()).await;
+        let Some(address) = line(&found) else {
+            let output = self.end().await;
+            panic!(
+                "kvd ended with {} before it listened\n{}",
+                output.code, output.stderr
+            );
+        };
+        address
+            .parse()
+            .unwrap_or_else(|e| panic!("kvd listens on '{address}': {e}"))
+    }
+
+    async fn end(&self) -> Output {
+        let mut child = self.child.lock().await;
+        let status = match timeout(PATIENCE, child.wait()).await {
+            Ok(status) => status.expect("kvd can be waited for"),
+            Err(_) => {
+                child.kill().await.expect("kvd can be killed");
+                panic!(
+                    "kvd was still running after {PATIENCE:?}\n{}",
+                    self.stderr.text()
+                );
+            }
+        };
+        let code = process::code(status);
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
+        Output {
+            code,
+            stdout: self.stdout.all().await.into_bytes(),
+            stderr: self.stderr.all().await,
+        }
+    }
+
+    /// Stops it unless the test has; `Err` if it ended by itself, or not as it should.
+    pub(crate) async fn finish(&self) -> Result<(), String> {
+        let by_the_test = self
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        if !by_the_test {
+            process::send(self.pid, Signal::SIGTERM);
+            let code = self.end().await.code;
+            if code != 0 {
+                return Err(format!("after SIGTERM kvd ended with {code} instead of 0"));
+            }
+        }
+        match self.stderr.text().contains("panicked at") {
+            true => Err("kvd panicked".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.stderr.text()
+    }
+}
+
+/// A stream read to its end in the background, so that the process never waits for a reader.
+struct Collected {
+    text: watch::Receiver<String>,
+    _reader: JoinHandle<()>,
+}
+
+impl Collected {
+    fn from(mut stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let (sender, text) = watch::channel(String::new());
+        let reader = tokio::spawn(async move {
+            let mut buffer = vec![0; 8192];
+            while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+                sender.send_modify(|text| text.push_str(&String::from_utf8_lossy(&buffer[..n])));
+            }
+        });
+        Self {
+            text,
+            _reader: reader,
+        }
+    }
+
+    fn text(&self) -> String {
+        self.text.borrow().clone()
+    }
+
+    /// The text as soon as it satisfies `enough`, or all of it.
+    async fn wait(&self, enough: impl Fn(&str) -> bool) -> String {
+        let mut text = self.text.clone();
+        let waiting = text.wait_for(|text| enough(text));
+        let found = timeout(PATIENCE, waiting).await;
+        match found {
+            Ok(Ok(text)) => text.clone(),
+            Ok(Err(_end)) => self.text(),
+            Err(_) => panic!("kvd did not say it within {PATIENCE:?}:\n{}", self.text()),
+        }
+    }
+
+    async fn all(&self) -> String {
+        self.wait(|_| false).await
+    }
+}

@@ -1,0 +1,48 @@
+//! What the end-to-end tests stand on: real database servers, a database of its own for each test,
+//! the real `kvd` and `kvctl`, and clients that speak to them.
+//!
+//! * [`suite`] runs a list of tests on each chosen engine and says what was tested
+//! * [`mod@env`] is what a test is given: its database, its directory, its processes
+//! * [`kvd`] and [`kvctl`] drive the two binaries
+//! * [`client`] asks kvd over HTTP, [`wire`] over a bare socket, byte for byte; both give an [`answer`]
+//! * [`engine`], [`server`] and [`database`] choose, start and fill the database servers
+//! * [`relay`] stands between kvd and its database, and counts
+//! * [`process`] starts programs so that none outlives the tests
+
+//!
+//! A test is a function of a topic module, named by a sentence of the contract and listed at the module's head:
+//!
+//! ```ignore
+//! tests::list! {
+//!     EveryEngine => a_key_is_created_once;
+//!     Once => a_bad_flag_is_exit_code_2;
+//!     Only(Engine::Postgres) => a_hand_made_table_is_adopted
+//! }
+//!
+//! async fn a_key_is_created_once(env: Env) {
+//!     let kvd = env.kvd().arg("--max-value-bytes", "10").start().await; // or: env.start().await
+//!     let _created = kvd.post("a", "b").await.expect(201);
+//!     kvd.post("a", "b").await.problem(409, "key-exists");
+//!     let _read = env.kvctl(["get", "a"]).await.expect(0);
+//! }
+//! ```
+
+pub mod answer;
+pub mod client;
+pub mod database;
+pub mod engine;
+pub mod env;
+pub mod kvctl;
+pub mod kvd;
+pub mod process;
+pub mod relay;
+pub mod server;
+pub mod suite;
+pub mod wire;
+
+pub use answer::Answer;
+pub use client::{Client, item};
+pub use engine::Engine;
+pub use env::Env;
+pub use kvd::Kvd;
+pub use wire::Wire;

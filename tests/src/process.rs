@@ -1,0 +1,186 @@
+//! Programs started by the tests: found, started so that none outlives the suite, and stopped.
+
+use std::{
+    env, io,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant, SystemTime},
+};
+
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+
+/// Far beyond what anything here takes, so that only a hang reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a program that ran to its end has left.
+#[derive(Debug)]
+pub struct Output {
+    /// The exit code, or minus the number of the signal that ended it.
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Output {
+    /// `stdout` as text.
+    ///
+    /// # Panics
+    ///
+    /// If it is not UTF-8.
+    #[track_caller]
+    #[must_use]
+    pub fn text(&self) -> &str {
+        str::from_utf8(&self.stdout).expect("stdout is UTF-8")
+    }
+
+    /// Itself, if it ended with this exit code.
+    ///
+    /// # Panics
+    ///
+    /// If it ended otherwise.
+    #[track_caller]
+    #[must_use]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            code,
+            "exit code {} instead of {code}\nstdout: {}\nstderr: {}",
+            self.code,
+            String::from_utf8_lossy(&self.stdout),
+            self.stderr
+        );
+        self
+    }
+}
+
+/// The exit code, or minus the number of the signal.
+#[must_use]
+pub fn code(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .unwrap_or_else(|| -status.signal().unwrap_or_default())
+}
+
+/// `kvd` or `kvctl`, built beside this test binary.
+///
+/// # Errors
+///
+/// If it is missing, or older than its sources: testing yesterday's binary would prove nothing.
+pub fn binary(name: &str) -> Result<PathBuf, String> {
+    let test = env::current_exe().map_err(|e| format!("cannot find the test binary: {e}"))?;
+    // target/<profile>/deps/e2e-<hash>
+    let directory = test.ancestors().nth(2).unwrap_or(Path::new("."));
+    let path = directory.join(name);
+    let Ok(built) = path.metadata().and_then(|m| m.modified()) else {
+        return Err(format!(
+            "{} is missing; run: cargo build --workspace",
+            path.display()
+        ));
+    };
+    match newer_source(&path.with_extension("d"), built) {
+        Some(source) => Err(format!(
+            "{name} is older than {source}; run: cargo build --workspace"
+        )),
+        None => Ok(path),
+    }
+}
+
+/// Cargo's list of the sources (`kvd: a.rs b.rs`): the first changed after `built`.
+fn newer_source(list: &Path, built: SystemTime) -> Option<String> {
+    let list = std::fs::read_to_string(list).ok()?;
+    let (_, sources) = list.split_once(": ")?;
+    sources
+        .split_whitespace()
+        .find(|source| {
+            Path::new(source)
+                .metadata()
+                .and_then(|m| m.modified())
+                .is_ok_and(|changed| changed > built)
+        })
+        .map(str::to_owned)
+}
+
+/// The first of these directories, or of `PATH`, that holds the program.
+#[must_use]
+pub fn find(program: &str, more: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(more.iter().map(PathBuf::from))
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
+}
+
+/// A command with an empty environment (but `PATH`) that gets `on_death` when the thread that starts it ends, so that
+/// nothing survives a suite that was killed. Only Linux can do that; elsewhere an orderly end has to do.
+#[must_use]
+pub fn command(program: &Path, on_death: Signal) -> Command {
+    let mut command = match setpriv() {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            let signal = on_death.as_str().trim_start_matches("SIG");
+            command.arg(format!("--pdeathsig={signal}"));
+            command.arg("--").arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    command.env_clear().stdin(Stdio::null());
+    if let Some(path) = env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    command
+}
+
+/// `setpriv` of util-linux, if there is one that knows the option (BusyBox's does not).
+fn setpriv() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            let path = find("setpriv", &["/usr/bin"])?;
+            let works = Command::new(&path)
+                .args(["--pdeathsig=KILL", "--", "true"])
+                .stderr(Stdio::null())
+                .status();
+            works.is_ok_and(|status| status.success()).then_some(path)
+        })
+        .as_deref()
+}
+
+/// Sends a signal; a process that is gone already is fine.
+pub fn send(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid) {
+        // ESRCH, the only error possible here, is the outcome wanted.
+        let _gone = signal::kill(Pid::from_raw(pid), signal);
+    }
+}
+
+/// Waits for `probe` to give something, asking every 20 ms.
+///
+/// # Errors
+///
+/// The last thing `probe` complained about, after [`PATIENCE`].
+pub fn wait_for<T>(mut probe: impl FnMut() -> Result<T, String>) -> Result<T, String> {
+    let start = Instant::now();
+    loop {
+        match probe() {
+            Ok(found) => return Ok(found),
+            Err(reason) if start.elapsed() > PATIENCE => return Err(reason),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// A port nobody listens on just now.
+///
+/// # Errors
+///
+/// If the loopback address cannot be bound at all.
+pub fn free_port() -> io::Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    Ok(listener.local_addr()?.port())
+}
