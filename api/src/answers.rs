@@ -1,6 +1,6 @@
 //! The bodies of requests and the successful answers, as the document describes them.
 
-use entity::{ETag, Item, list::ListedItem};
+use entity::{ETag, Item, item::rfc3339, list::ListedItem};
 use poem_openapi::{ApiResponse, Object, types::Example};
 use sea_orm::entity::prelude::DateTimeUtc;
 use serde::{Deserialize, Serialize};
@@ -81,11 +81,6 @@ pub struct ListedItemBody {
     /// RFC 3339, UTC, microseconds.
     #[serde(serialize_with = "microseconds")]
     pub updated_at: DateTimeUtc,
-}
-
-/// As `2026-01-31T09:30:00.123456Z`.
-pub fn rfc3339(time: &DateTimeUtc) -> String {
-    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
 fn microseconds<S: serde::Serializer>(time: &DateTimeUtc, to: S) -> Result<S::Ok, S::Error> {

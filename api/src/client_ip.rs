@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use poem::http::{HeaderMap, HeaderName};
 
 /// The proxies whose word is believed.
@@ -26,12 +26,26 @@ impl FromStr for TrustedProxies {
                 entry
                     .parse::<IpNet>()
                     .or_else(|_| entry.parse::<IpAddr>().map(IpNet::from))
+                    .map(canonical)
                     .map_err(|_| {
                         "expected addresses or networks by comma, such as 10.0.0.0/8,::1".to_owned()
                     })
             })
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+}
+
+/// A network of IPv4-mapped IPv6 addresses is one of IPv4 addresses, as the addresses are.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let inside = mapped.addr().to_ipv4_mapped();
+    let bits = mapped.prefix_len().checked_sub(96);
+    match (inside, bits) {
+        (Some(address), Some(bits)) => Ipv4Net::new(address, bits).map_or(network, IpNet::from),
+        _ => network,
     }
 }
 
@@ -139,6 +153,13 @@ mod tests {
                 expected,
                 "{lines:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_mapped_network_of_proxies_is_one_of_ipv4() {
+        for trusted in ["::ffff:10.0.0.0/104", "::ffff:10.0.0.1"] {
+            assert_eq!(resolve("10.0.0.1", &["9.9.9.9"], trusted), "9.9.9.9");
         }
     }
 

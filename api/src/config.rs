@@ -124,7 +124,7 @@ impl Config {
     /// See [`NoSettings`].
     pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, NoSettings> {
         let in_environment = std::env::var_os("DATABASE_URL").is_some();
-        let matches = settings::matches(Self::command(), arguments)?;
+        let matches = settings::matches(Self::command, arguments)?;
         let mut config = Self::from_arg_matches(&matches).map_err(settings::explain)?;
         let given = match matches.value_source("database_url") {
             Some(ValueSource::EnvVariable) => in_environment,
@@ -140,6 +140,11 @@ impl Config {
         }
         if config.dev {
             config.database_url = format!("sqlite://{DEV_DATABASE}").parse().ok();
+        }
+        if config.admin_listen == Some(config.listen) && config.listen.port() != 0 {
+            return Err(NoSettings::mistake(
+                "--listen and --admin-listen are the same address",
+            ));
         }
         if config.database_url.is_none() {
             return Err(NoSettings::mistake(

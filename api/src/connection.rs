@@ -51,8 +51,8 @@ where
         stream,
         pace: pace.clone(),
     };
-    let service = service_fn(|request| {
-        pace.enter(State::Answering);
+    let service = service_fn(|request: Request<Incoming>| {
+        pace.request_came(request.body().is_end_stream());
         let (answer, pace) = (answer(request), pace.clone());
         async move { Ok::<_, Infallible>(answer.await.map(|body| PacedBody { body, pace })) }
     });
@@ -64,38 +64,34 @@ where
             .serve_connection(TokioIo::new(stream), service)
     );
     let mut timer = pin!(sleep_until(pace.deadline()));
-    // Errors are the client's: it hung up, or sent what is no HTTP. hyper has answered what it could.
-    let mut until_done_or_late = poll_fn(|context| {
+    let mut closing = pin!(phase.wait_for(|phase| *phase == Phase::Closing));
+    let (mut is_closing, mut told) = (false, false);
+    poll_fn(|context| {
+        // First, so that a request which has arrived is read before the connection is told to end.
+        // Errors are the client's: it hung up, or sent what is no HTTP. hyper answered what it could.
         if connection.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
+        }
+        is_closing = is_closing || closing.as_mut().poll(context).is_ready();
+        // Who has just connected believes to be served: its first request is waited for.
+        if is_closing && !told && pace.had_request() {
+            told = true;
+            connection.as_mut().graceful_shutdown();
+            if connection.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
         }
         let deadline = pace.deadline();
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
-        match timer.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(Late)),
-            Poll::Pending => Poll::Pending,
-        }
-    });
-    let closing = tokio::select! {
-        // First, so that a request which has arrived is read before the connection is told to end.
-        biased;
-        _ = &mut until_done_or_late => false,
-        _ = phase.wait_for(|phase| *phase == Phase::Closing) => true,
-    };
-    if closing {
-        drop(until_done_or_late);
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
-    }
+        timer.as_mut().poll(context)
+    })
+    .await;
 }
 
-/// The client kept the connection waiting for too long.
-struct Late;
-
 /// What a connection waits for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// The rest of a request head.
     Head,
@@ -113,8 +109,13 @@ struct Pace(Arc<Mutex<Times>>);
 struct Times {
     state: State,
     since: Instant,
-    /// Since when the client has not taken what we have to send.
+    /// Since when the client has taken nothing of what we have to send.
     blocked: Option<Instant>,
+    had_request: bool,
+    /// The request being answered is complete, so what comes now belongs to the next one.
+    complete: bool,
+    /// Something of the next request has come already.
+    next_begun: bool,
 }
 
 impl Pace {
@@ -123,6 +124,9 @@ impl Pace {
             state: State::Head,
             since: Instant::now(),
             blocked: None,
+            had_request: false,
+            complete: false,
+            next_begun: false,
         })))
     }
 
@@ -130,41 +134,65 @@ impl Pace {
         use_them(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn enter(&self, state: State) {
+    /// The head of a request is complete; with `complete` all of it, for want of a body.
+    fn request_came(&self, complete: bool) {
         self.times(|times| {
-            times.state = state;
+            times.state = State::Answering;
+            times.had_request = true;
+            times.complete = complete;
+            times.next_begun = false;
+        });
+    }
+
+    /// The whole answer is with hyper, though perhaps not yet with the client.
+    fn answered(&self) {
+        self.times(|times| {
+            times.state = if times.next_begun {
+                State::Head
+            } else {
+                State::Idle
+            };
             times.since = Instant::now();
         });
     }
 
     /// Bytes came from the client.
     fn received(&self) {
-        self.times(|times| {
-            if matches!(times.state, State::Idle) {
+        self.times(|times| match times.state {
+            State::Idle => {
                 times.state = State::Head;
                 times.since = Instant::now();
+            }
+            State::Answering => times.next_begun |= times.complete,
+            State::Head => {}
+        });
+    }
+
+    /// The client took some of what we have to send, or nothing.
+    fn sent(&self, some: bool) {
+        let now = Instant::now();
+        self.times(|times| {
+            if some {
+                times.blocked = None;
+                // While it is busy with an answer it need not hurry with the next request.
+                times.since = now;
+            } else {
+                times.blocked.get_or_insert(now);
             }
         });
     }
 
-    /// The client took what we sent, or did not.
-    fn sent(&self, taken: bool) {
-        self.times(|times| {
-            times.blocked = match (taken, times.blocked) {
-                (true, _) => None,
-                (false, Some(since)) => Some(since),
-                (false, None) => Some(Instant::now()),
-            };
-        });
+    fn had_request(&self) -> bool {
+        self.times(|times| times.had_request)
     }
 
     fn deadline(&self) -> Instant {
-        self.times(|times| match (times.state, times.blocked) {
-            (State::Head, _) => times.since + HEAD_TIME,
-            (State::Idle, _) => times.since + IDLE_TIME,
-            (State::Answering, Some(blocked)) => blocked + IDLE_TIME,
+        self.times(|times| match (times.blocked, times.state) {
+            (Some(blocked), _) => blocked + IDLE_TIME,
+            (None, State::Head) => times.since + HEAD_TIME,
+            (None, State::Idle) => times.since + IDLE_TIME,
             // Far away: every answer has a deadline of its own.
-            (State::Answering, None) => times.since + Duration::from_hours(24),
+            (None, State::Answering) => times.since + Duration::from_hours(24),
         })
     }
 }
@@ -252,6 +280,6 @@ impl Body for PacedBody {
 
 impl Drop for PacedBody {
     fn drop(&mut self) {
-        self.pace.enter(State::Idle);
+        self.pace.answered();
     }
 }

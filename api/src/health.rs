@@ -49,8 +49,8 @@ impl Readiness {
             return Err(Problem::shutting_down());
         }
         self.database().await.map_err(|reason| match reason {
-            NotReady::Silent => Problem::not_migrated("The database does not answer."),
-            NotReady::Pending(count) => Problem::not_migrated(format!(
+            NotReady::Silent => Problem::database_unavailable("The database does not answer."),
+            NotReady::Pending(count) => Problem::database_unavailable(format!(
                 "The database is not migrated ({count} migrations are missing): run kvctl migrate."
             )),
         })

@@ -1,6 +1,9 @@
 //! `kvd`: reads the configuration, starts the log, serves until told to stop.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use api::{config::Config, run, telemetry};
 use settings::NoSettings;
@@ -13,7 +16,8 @@ fn main() -> ExitCode {
     let config = match Config::load(std::env::args_os()) {
         Ok(config) => config,
         Err(NoSettings::Shown(text)) => {
-            print!("{text}");
+            // Nobody need be there to read it.
+            let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
         Err(NoSettings::Mistake(line)) => {
@@ -52,6 +56,6 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn fail(line: &str, code: u8) -> ExitCode {
-    eprintln!("kvd: {line}");
+    let _ = writeln!(io::stderr(), "kvd: {line}");
     ExitCode::from(code)
 }

@@ -166,7 +166,14 @@ impl Problem {
         }
     }
 
+    /// What the client sent may be part of the detail, so it is cut to a size for people.
     pub fn invalid(detail: impl Into<String>) -> Self {
+        const MOST: usize = 300;
+        let mut detail = detail.into();
+        if detail.len() > MOST {
+            detail.truncate(detail.floor_char_boundary(MOST));
+            detail.push('…');
+        }
         Self::new(Code::InvalidRequest, detail)
     }
 
@@ -237,13 +244,13 @@ impl Problem {
         Self::new(Code::Overloaded, "kvd is shutting down.")
     }
 
-    pub fn not_migrated(detail: impl Into<String>) -> Self {
+    pub fn database_unavailable(detail: impl Into<String>) -> Self {
         Self::new(Code::DatabaseUnavailable, detail)
     }
 
     /// The error of a statement that wrote nothing.
     pub fn not_written(error: &DbErr) -> Self {
-        let unavailable = |detail| Self::new(Code::DatabaseUnavailable, detail);
+        let unavailable = |detail: &str| Self::database_unavailable(detail);
         let problem = match failure(error) {
             Failure::NoConnection => {
                 unavailable("No connection could be had. Nothing was written.")
@@ -254,7 +261,7 @@ impl Problem {
                 unavailable("It rolled the statement back. Nothing was written.")
             }
             Failure::NotMigrated => {
-                Self::not_migrated("It is not migrated: run kvctl migrate. Nothing was written.")
+                unavailable("It is not migrated: run kvctl migrate. Nothing was written.")
             }
             Failure::Refused => Self::internal(),
         };

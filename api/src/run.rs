@@ -14,7 +14,7 @@ use entity::{
 use migration::migrate::{self, MigrateError};
 use sea_orm::DatabaseConnection;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::watch,
     time::{sleep, timeout},
 };
@@ -28,6 +28,9 @@ use crate::{
 
 /// How long to wait before a database that was not there is tried again.
 const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many connections the kernel may hold ready for us; it may have a lower limit of its own.
+const BACKLOG: u32 = 4096;
 
 /// How long to wait for the connections to the database to end.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -48,6 +51,11 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`].
 pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    let listener = listen(config.listen)?;
+    let admin_listener = match config.admin_listen {
+        Some(address) => Some(listen(address)?),
+        None => None,
+    };
     // An embedded database is a file: it has to be made before it can be opened.
     let embedded = config.database_url().engine() == Engine::Sqlite;
     let migrate_first = embedded && (config.migrate || config.dev);
@@ -66,21 +74,16 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
         open: metrics.connections.clone(),
     };
 
-    let listener = listen(config.listen).await?;
     announce(config, "", &listener)?;
     let public = server(listener, public).serve(phase.clone(), config.shutdown_grace);
-    let admin = match config.admin_listen {
-        Some(address) => {
-            let listener = listen(address).await?;
-            announce(config, "admin ", &listener)?;
-            Some(server(listener, admin).serve(phase, config.shutdown_grace))
-        }
-        None => None,
-    };
     let admin = async {
-        if let Some(admin) = admin {
-            admin.await;
+        if let Some(listener) = admin_listener {
+            announce(config, "admin ", &listener)?;
+            server(listener, admin)
+                .serve(phase, config.shutdown_grace)
+                .await;
         }
+        Ok(())
     };
     let leave = async {
         stop.await;
@@ -97,7 +100,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
         std::future::pending::<Result<(), RunError>>().await
     };
     let done = tokio::select! {
-        _ = async { tokio::join!(public, admin, leave) } => Ok(()),
+        ((), done, ()) = async { tokio::join!(public, admin, leave) } => done,
         failed = migrations => failed,
     };
     // SQLite then tidies its files up. A call that still runs is not worth waiting for.
@@ -159,9 +162,18 @@ fn is_passing(error: &sea_orm::DbErr) -> bool {
     )
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| RunError::Listen(address, error))
+fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let bound = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // A restart need not wait for the connections of the process before it.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error| RunError::Listen(address, error))
 }
 
 fn announce(config: &Config, name: &str, listener: &TcpListener) -> Result<(), RunError> {

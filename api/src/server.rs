@@ -55,12 +55,17 @@ impl Server {
             () = connections.accept(&self.listener) => {}
             _ = phase.wait_for(|phase| *phase == Phase::Closing) => {}
         }
-        connections.accept_waiting(self.listener);
+        let waiting = accept_waiting(self.listener);
         let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
-        if timeout(grace, connections.free.acquire_many(all))
-            .await
-            .is_err()
-        {
+        let last = async {
+            for (stream, peer) in waiting {
+                if let Ok(permit) = connections.free.clone().acquire_owned().await {
+                    connections.spawn(stream, peer, permit);
+                }
+            }
+            connections.free.acquire_many(all).await.is_ok()
+        };
+        if timeout(grace, last).await.is_err() {
             let left = self.max_connections - connections.free.available_permits();
             tracing::warn!(connections = left, "the grace period is over");
         }
@@ -88,24 +93,6 @@ impl Connections {
         }
     }
 
-    /// Takes what the kernel has accepted for us already, because its clients believe they are
-    /// served, and closes the listener. Asks the kernel itself: the runtime may not have heard yet.
-    fn accept_waiting(&self, listener: TcpListener) {
-        let Ok(listener) = listener.into_std() else {
-            return;
-        };
-        while let Ok(permit) = self.free.clone().try_acquire_owned()
-            && let Ok((stream, peer)) = listener.accept()
-        {
-            let stream = stream
-                .set_nonblocking(true)
-                .and_then(|()| TcpStream::from_std(stream));
-            if let Ok(stream) = stream {
-                self.spawn(stream, peer, permit);
-            }
-        }
-    }
-
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let (endpoint, phase) = (self.endpoint.clone(), self.phase.clone());
         let open = InFlight::enter(&self.open);
@@ -126,4 +113,20 @@ impl Connections {
             drop((open, permit));
         });
     }
+}
+
+/// Takes what the kernel has accepted for us already, because its clients believe they are served,
+/// and closes the listener. Asks the kernel itself: the runtime may not have heard yet.
+fn accept_waiting(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let mut waiting = Vec::new();
+    let Ok(listener) = listener.into_std() else {
+        return waiting;
+    };
+    while let Ok((stream, peer)) = listener.accept() {
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        waiting.extend(stream.map(|stream| (stream, peer)));
+    }
+    waiting
 }

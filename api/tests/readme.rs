@@ -1,24 +1,7 @@
 //! The README's table of settings is the one of the code.
 
-use std::{fs, path::Path};
-
 use api::config::Config;
 use clap::CommandFactory;
-
-/// Flag, variable, default and meaning of each row, without the marks of Markdown.
-fn documented() -> Vec<[String; 4]> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let (_, section) = readme.split_once("\n## Configuration\n").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
-    let rows = section.lines().filter(|line| line.starts_with("| `--"));
-    rows.map(|row| {
-        let cells = row.trim_matches('|').split('|');
-        let cells: Vec<_> = cells.map(|cell| cell.trim().replace('`', "")).collect();
-        cells.try_into().unwrap()
-    })
-    .collect()
-}
 
 #[test]
 fn the_table_of_settings_is_complete_and_true() {
@@ -41,4 +24,20 @@ fn the_table_of_settings_is_complete_and_true() {
         })
         .collect();
     assert_eq!(documented(), real);
+}
+
+/// Flag, variable, default and meaning of each row, without the marks of Markdown.
+fn documented() -> Vec<[String; 4]> {
+    let readme = include_str!("../../README.md");
+    let section = readme
+        .split_once("\n## Configuration\n")
+        .and_then(|(_, rest)| rest.split_once("\n## "))
+        .map_or("", |(section, _)| section);
+    let rows = section.lines().filter(|line| line.starts_with("| `--"));
+    let cells = rows.map(|row| {
+        let cells = row.trim_matches('|').split('|');
+        let cells: Vec<_> = cells.map(|cell| cell.trim().replace('`', "")).collect();
+        cells.try_into().ok()
+    });
+    cells.flatten().collect()
 }

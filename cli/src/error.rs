@@ -1,6 +1,9 @@
 //! What can go wrong, in one line each, and the exit codes.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use entity::{
     failure::{Failure, failure},
@@ -79,7 +82,8 @@ pub fn exit(done: Result<(), CliError>) -> ExitCode {
         }
         Err(error) => error,
     };
-    eprintln!("kvctl: {error}");
+    // Nobody need be there to read it.
+    let _ = writeln!(io::stderr(), "kvctl: {error}");
     match error {
         CliError::NotSo(_) => ExitCode::from(1),
         _ => ExitCode::from(2),

@@ -103,7 +103,7 @@ impl Context {
 
 /// Runs one command.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let parsed = settings::matches(Kvctl::command(), arguments)
+    let parsed = settings::matches(Kvctl::command, arguments)
         .and_then(|matches| Kvctl::from_arg_matches(&matches).map_err(settings::explain));
     let kvctl = match parsed {
         Ok(kvctl) => kvctl,

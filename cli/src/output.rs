@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
-use entity::Item;
+use entity::{Item, item::rfc3339};
 use serde_json::{Value, json};
 
 use crate::error::CliError;
@@ -33,6 +33,12 @@ pub fn line(line: &str) -> Result<(), CliError> {
     text(&format!("{line}\n"))
 }
 
+/// Something to know, for standard error.
+pub fn note(text: &str) {
+    // Nobody need be there to read it.
+    let _ = writeln!(io::stderr(), "kvctl: {text}");
+}
+
 /// A value byte for byte, on a terminal with a newline behind it.
 ///
 /// # Errors
@@ -47,15 +53,12 @@ pub fn value(value: &str) -> Result<(), CliError> {
 
 /// An item as the HTTP interface shows it.
 pub fn item(item: &Item) -> Value {
-    let time = |time: &sea_orm::entity::prelude::DateTimeUtc| {
-        time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
-    };
     json!({
         "key": item.key,
         "value": item.value,
         "version": item.version,
         "etag": item.etag().to_string(),
-        "created_at": time(&item.created_at),
-        "updated_at": time(&item.updated_at),
+        "created_at": rfc3339(&item.created_at),
+        "updated_at": rfc3339(&item.updated_at),
     })
 }

@@ -26,11 +26,13 @@ pub enum Engine {
     Sqlite,
 }
 
-/// The URL of a database. Neither `Debug` nor `Display` shows the password.
+/// The URL of a database. The password is kept apart from it, so that nothing that prints the URL,
+/// in this program or in a library, can print the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
     engine: Engine,
     url: Url,
+    password: Option<String>,
 }
 
 /// Why a text is no [`DatabaseUrl`]. Never contains the text, which may hold a password.
@@ -40,9 +42,63 @@ pub enum InvalidDatabaseUrl {
     Scheme,
     #[error("the database URL cannot be read: {0}")]
     Malformed(String),
+    #[error("the database URL has an unescaped /, ? or # in its password (%2F, %3F, %23)")]
+    Unescaped,
+    #[error("the database URL has the unknown parameter {0:?}")]
+    Parameter(String),
+    #[error("the file of the database URL's parameter {0} cannot be read: {1}")]
+    File(String, String),
     #[error("an in-memory SQLite database is lost with each connection; name a file")]
     InMemory,
 }
+
+/// The parameters that the drivers know, so that a mistyped one does not silently mean no TLS.
+const POSTGRES_PARAMETERS: [&str; 17] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "application_name",
+    "options",
+];
+const MYSQL_PARAMETERS: [&str; 14] = [
+    "sslmode",
+    "ssl-mode",
+    "sslca",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "charset",
+    "collation",
+    "statement-cache-capacity",
+    "socket",
+    "timezone",
+    "time-zone",
+];
+/// Those that name a file.
+const FILES: [&str; 8] = [
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+];
 
 impl FromStr for DatabaseUrl {
     type Err = InvalidDatabaseUrl;
@@ -55,28 +111,80 @@ impl FromStr for DatabaseUrl {
             "sqlite" => (Engine::Sqlite, "sqlite"),
             _ => return Err(InvalidDatabaseUrl::Scheme),
         };
+        let in_memory =
+            rest.is_empty() || rest.contains(":memory:") || rest.contains("mode=memory");
+        if engine == Engine::Sqlite && in_memory {
+            return Err(InvalidDatabaseUrl::InMemory);
+        }
         let malformed = |error: &dyn fmt::Display| InvalidDatabaseUrl::Malformed(error.to_string());
         let text = format!("{scheme}://{rest}");
-        match engine {
-            Engine::Postgres => drop(
+        let parsed: Url = text.parse().map_err(|e: url::ParseError| malformed(&e))?;
+        let (url, password) = match engine {
+            Engine::Postgres => {
                 text.parse::<PgConnectOptions>()
-                    .map_err(|e| malformed(&e))?,
-            ),
-            Engine::MySql => drop(
-                text.parse::<MySqlConnectOptions>()
-                    .map_err(|e| malformed(&e))?,
-            ),
-            Engine::Sqlite if rest.is_empty() || rest.contains(":memory:") => {
-                return Err(InvalidDatabaseUrl::InMemory);
+                    .map_err(|e| malformed(&e))?;
+                without_password(parsed, &POSTGRES_PARAMETERS)?
             }
-            Engine::Sqlite => drop(
+            Engine::MySql => {
+                text.parse::<MySqlConnectOptions>()
+                    .map_err(|e| malformed(&e))?;
+                without_password(parsed, &MYSQL_PARAMETERS)?
+            }
+            Engine::Sqlite => {
                 text.parse::<SqliteConnectOptions>()
-                    .map_err(|e| malformed(&e))?,
-            ),
-        }
-        let url = text.parse().map_err(|e: url::ParseError| malformed(&e))?;
-        Ok(Self { engine, url })
+                    .map_err(|e| malformed(&e))?;
+                (parsed, None)
+            }
+        };
+        Ok(Self {
+            engine,
+            url,
+            password,
+        })
     }
+}
+
+/// The URL of a server without its password, and the password.
+fn without_password(
+    mut url: Url,
+    known: &[&str],
+) -> Result<(Url, Option<String>), InvalidDatabaseUrl> {
+    let elsewhere = [Some(url.path()), url.query(), url.fragment()];
+    if url.fragment().is_some()
+        || elsewhere
+            .into_iter()
+            .flatten()
+            .any(|part| part.contains('@'))
+    {
+        return Err(InvalidDatabaseUrl::Unescaped);
+    }
+    let mut password = url.password().map(|text| {
+        let decoded = percent_encoding::percent_decode_str(text);
+        decoded.decode_utf8_lossy().into_owned()
+    });
+    // Fails only for a URL that cannot have a password.
+    let _ = url.set_password(None);
+    let mut kept = Vec::new();
+    for (name, value) in url.query_pairs() {
+        if name == "password" {
+            password = Some(value.into_owned());
+            continue;
+        }
+        if !known.contains(&&*name) {
+            return Err(InvalidDatabaseUrl::Parameter(name.into_owned()));
+        }
+        if FILES.contains(&&*name) {
+            std::fs::File::open(&*value).map_err(|error| {
+                InvalidDatabaseUrl::File(name.clone().into_owned(), error.to_string())
+            })?;
+        }
+        kept.push((name.into_owned(), value.into_owned()));
+    }
+    url.set_query(None);
+    if !kept.is_empty() {
+        url.query_pairs_mut().extend_pairs(kept);
+    }
+    Ok((url, password))
 }
 
 impl DatabaseUrl {
@@ -87,20 +195,7 @@ impl DatabaseUrl {
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.url.clone();
-        if shown.password().is_some() {
-            // Fails only for a URL that cannot have a password, and this one has.
-            let _ = shown.set_password(Some("***"));
-        }
-        let in_query = |(name, value): (_, _)| match name {
-            std::borrow::Cow::Borrowed("password") => (name, "***".into()),
-            _ => (name, value),
-        };
-        if shown.query().is_some() {
-            let pairs: Vec<_> = self.url.query_pairs().map(in_query).collect();
-            shown.query_pairs_mut().clear().extend_pairs(pairs);
-        }
-        write!(f, "{shown}")
+        write!(f, "{}", self.url)
     }
 }
 
@@ -143,14 +238,14 @@ pub async fn connect(
         .sqlx_logging(false)
         .set_application_name(settings.application_name);
     match url.engine {
-        Engine::Postgres => postgres(&mut options, settings),
-        Engine::MySql => mysql(&mut options, settings),
+        Engine::Postgres => postgres(&mut options, url, settings),
+        Engine::MySql => mysql(&mut options, url, settings),
         Engine::Sqlite => sqlite(&mut options, settings),
     }
     Database::connect(options).await
 }
 
-fn postgres(options: &mut ConnectOptions, settings: &ConnectSettings) {
+fn postgres(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectSettings) {
     let milliseconds = |duration: Duration| duration.as_millis().max(1).to_string();
     let mut session = vec![
         // The compare-and-set relies on a waiting update seeing the row it waited for.
@@ -160,10 +255,17 @@ fn postgres(options: &mut ConnectOptions, settings: &ConnectSettings) {
     if let Some(timeout) = settings.statement_timeout {
         session.push(("statement_timeout", milliseconds(timeout)));
     }
-    options.map_sqlx_postgres_opts(move |o| o.options(session.clone()));
+    let password = url.password.clone();
+    options.map_sqlx_postgres_opts(move |o| {
+        let o = o.options(session.clone());
+        match &password {
+            Some(password) => o.password(password),
+            None => o,
+        }
+    });
 }
 
-fn mysql(options: &mut ConnectOptions, settings: &ConnectSettings) {
+fn mysql(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectSettings) {
     // READ COMMITTED: looking for a key that does not exist must not lock the gap around it.
     let mut session = format!(
         "SET SESSION transaction_isolation = 'READ-COMMITTED', \
@@ -178,6 +280,11 @@ fn mysql(options: &mut ConnectOptions, settings: &ConnectSettings) {
             timeout.as_millis().max(1)
         );
     }
+    let password = url.password.clone();
+    options.map_sqlx_mysql_opts(move |o| match &password {
+        Some(password) => o.password(password),
+        None => o,
+    });
     // MariaDB knows the variable under this name only since 11.1.
     let older = session.replace("transaction_isolation", "tx_isolation");
     options.map_sqlx_mysql_pool_opts(move |o| {
@@ -227,6 +334,7 @@ mod tests {
             "mysql://user:s3cret@localhost:3306/db?ssl-mode=disabled",
             "postgres://user@localhost/db?password=s3cret&sslmode=disable",
             "postgres://user:s3cret%40x@localhost/db",
+            "postgres://user@localhost/db?p%61ssword=s3cret",
         ] {
             let url: DatabaseUrl = url.parse().unwrap();
             let shown = format!("{url} {url:?}");
@@ -245,6 +353,15 @@ mod tests {
             ("mysql://u:s3cret@h:port/db", "cannot be read"),
             ("sqlite://:memory:", "in-memory"),
             ("sqlite://", "in-memory"),
+            ("sqlite://x?mode=memory", "in-memory"),
+            ("postgres://u:12#s3cret@h/db", "unescaped"),
+            ("postgres://u:1234/s3cret@h/db", "unescaped"),
+            ("postgres://u:s3cret@h/db?sslmod=verify-full", "\"sslmod\""),
+            ("mysql://u:s3cret@h/db?ssl-mod=required", "\"ssl-mod\""),
+            (
+                "postgres://u:s3cret@h/db?sslrootcert=/no/file",
+                "sslrootcert",
+            ),
         ] {
             let error = url.parse::<DatabaseUrl>().unwrap_err().to_string();
             assert!(error.contains(expected), "{url}: {error}");

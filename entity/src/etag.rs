@@ -25,7 +25,7 @@ impl FromStr for ETag {
     type Err = InvalidETag;
 
     fn from_str(text: &str) -> Result<Self, InvalidETag> {
-        let (id, version) = text.split_once('-').ok_or(InvalidETag)?;
+        let (id, version) = text.rsplit_once('-').ok_or(InvalidETag)?;
         let tag = Self {
             id: id.parse().map_err(|_| InvalidETag)?,
             version: version.parse().map_err(|_| InvalidETag)?,
@@ -48,6 +48,8 @@ mod tests {
     #[test]
     fn a_tag_has_one_spelling() {
         assert_eq!("17-3".parse(), Ok(ETag { id: 17, version: 3 }));
+        // A table made by hand may have such ids.
+        assert_eq!("-5-1".parse(), Ok(ETag { id: -5, version: 1 }));
         for other in [
             "", "-", "17", "17-", "-3", "017-3", "+17-3", "17-3 ", "17-3-1", "a-b",
         ] {

@@ -110,7 +110,14 @@ fn sqlite_failure(code: Cow<'_, str>, message: &str) -> Failure {
             8 | 13 => Failure::Cancelled,
             // SQLITE_CANTOPEN
             14 => Failure::NoConnection,
-            1 if message.starts_with("no such table") || message.starts_with("no such column") => {
+            1 if [
+                "no such table",
+                "no such column",
+                "table items has no column",
+            ]
+            .iter()
+            .any(|missing| message.starts_with(missing)) =>
+            {
                 Failure::NotMigrated
             }
             // SQLITE_IOERR: the commit may or may not have reached the disk.

@@ -28,6 +28,11 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
+/// A time as both programs write it: RFC 3339, UTC, microseconds (`2026-01-31T09:30:00.123456Z`).
+pub fn rfc3339(time: &DateTimeUtc) -> String {
+    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
 impl Model {
     /// The tag of the item as it is now.
     pub fn etag(&self) -> ETag {

@@ -82,16 +82,6 @@ pub async fn list(db: &impl ConnectionTrait, listing: &Listing) -> Result<Page, 
     Ok(Page { items, total, next })
 }
 
-/// How many items begin with the prefix.
-///
-/// # Errors
-/// What the database said.
-pub async fn count(db: &impl ConnectionTrait, prefix: &Prefix) -> Result<u64, DbErr> {
-    let row = db.query_one(&total(prefix)).await?;
-    let row = row.ok_or_else(|| DbErr::RecordNotFound("a count".into()))?;
-    Ok(row.try_get::<i64>("", "total")?.unsigned_abs())
-}
-
 /// `None` for the row that only carries the total, when the page is empty.
 fn listed(row: &QueryResult, keys_only: bool) -> Result<Option<ListedItem>, DbErr> {
     let Some(key) = row.try_get::<Option<String>>("", "key")? else {

@@ -70,15 +70,20 @@ CREATE TABLE items (
 )
 "#;
 
-/// One rewrite of the table. Its times are UTC by contract; those that are `NULL` become now.
+/// One rewrite of the table. Its times are UTC by contract; those that are `NULL`, infinite or
+/// outside the years 1 to 9999, which RFC 3339 cannot write, become now.
 const ADOPT: &str = r#"
 ALTER TABLE items
     ALTER COLUMN id TYPE bigint,
     ALTER COLUMN key TYPE text COLLATE "C",
     ALTER COLUMN created_at DROP DEFAULT,
     ALTER COLUMN updated_at DROP DEFAULT,
-    ALTER COLUMN created_at TYPE timestamptz USING coalesce(created_at AT TIME ZONE 'UTC', now()),
-    ALTER COLUMN updated_at TYPE timestamptz USING coalesce(updated_at AT TIME ZONE 'UTC', now()),
+    ALTER COLUMN created_at TYPE timestamptz USING CASE
+        WHEN created_at >= '0001-01-01' AND created_at < '10000-01-01'
+        THEN created_at AT TIME ZONE 'UTC' ELSE now() END,
+    ALTER COLUMN updated_at TYPE timestamptz USING CASE
+        WHEN updated_at >= '0001-01-01' AND updated_at < '10000-01-01'
+        THEN updated_at AT TIME ZONE 'UTC' ELSE now() END,
     ALTER COLUMN created_at SET DEFAULT now(),
     ALTER COLUMN updated_at SET DEFAULT now(),
     ALTER COLUMN created_at SET NOT NULL,

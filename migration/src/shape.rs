@@ -20,7 +20,8 @@ pub enum Shape {
     Other(Vec<String>),
 }
 
-const POSTGRES_HAND_MADE: [&str; 7] = [
+const POSTGRES_HAND_MADE: [&str; 8] = [
+    "kind table",
     "column id integer not null default nextval",
     "column key text not null",
     "column value text not null",
@@ -30,7 +31,8 @@ const POSTGRES_HAND_MADE: [&str; 7] = [
     "index UNIQUE (key)",
 ];
 
-const POSTGRES_OURS: [&str; 8] = [
+const POSTGRES_OURS: [&str; 9] = [
+    "kind table",
     "column id bigint not null default nextval",
     "column key text collate C not null",
     "column value text not null",
@@ -41,18 +43,20 @@ const POSTGRES_OURS: [&str; 8] = [
     "index UNIQUE (key)",
 ];
 
-const MYSQL_OURS: [&str; 8] = [
+const MYSQL_OURS: [&str; 9] = [
+    "kind BASE TABLE InnoDB",
     "column id bigint not null auto_increment",
-    "column key varchar(512) not null",
-    "column value longtext not null",
-    "column version bigint not null",
-    "column created_at datetime(6) not null",
-    "column updated_at datetime(6) not null",
+    "column key varchar(512) collate binary no-pad not null",
+    "column value longtext collate binary no-pad not null",
+    "column version bigint not null default 1",
+    "column created_at datetime(6) not null default utc_timestamp(6)",
+    "column updated_at datetime(6) not null default utc_timestamp(6)",
     "index PRIMARY KEY (id)",
     "index UNIQUE (key)",
 ];
 
-const SQLITE_OURS: [&str; 8] = [
+const SQLITE_OURS: [&str; 9] = [
+    "kind table strict",
     "column id INTEGER",
     "column key TEXT not null",
     "column value TEXT not null",
@@ -96,7 +100,10 @@ pub async fn shape(db: &impl ConnectionTrait) -> Result<Shape, DbErr> {
     } else if is(&POSTGRES_HAND_MADE) {
         Shape::HandMade
     } else {
-        Shape::Other(difference(&found, &POSTGRES_HAND_MADE))
+        // What it is nearer to is what it was probably meant to be.
+        let differences = [&POSTGRES_HAND_MADE[..], ours].map(|lines| difference(&found, lines));
+        let nearest = differences.into_iter().min_by_key(Vec::len);
+        Shape::Other(nearest.unwrap_or_default())
     })
 }
 
@@ -123,13 +130,16 @@ SELECT 'column ' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
        || CASE WHEN a.attidentity <> '' THEN ' identity' ELSE '' END
        || CASE WHEN a.attgenerated <> '' THEN ' generated' ELSE '' END
        || CASE WHEN d.adbin IS NULL THEN ''
-               WHEN pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%' THEN ' default nextval'
+               WHEN pg_get_serial_sequence(t.oid::regclass::text, a.attname) IS NOT NULL
+                    AND pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%' THEN ' default nextval'
                ELSE ' default ' || pg_get_expr(d.adbin, d.adrelid) END AS line
 FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation c ON c.oid = a.attcollation
 UNION ALL
-SELECT CASE WHEN i.indisprimary THEN 'index PRIMARY KEY (' || k.keys || ')'
+SELECT CASE WHEN NOT i.indimmediate THEN 'deferrable index ' || i.indexrelid::regclass::text
+            WHEN NOT i.indisvalid THEN 'invalid index ' || i.indexrelid::regclass::text
+            WHEN i.indisprimary THEN 'index PRIMARY KEY (' || k.keys || ')'
             WHEN i.indisunique AND n.oid IS NOT NULL THEN 'index UNIQUE (' || k.keys || ')'
             ELSE 'index ' || i.indexrelid::regclass::text END
 FROM t JOIN pg_index i ON i.indrelid = t.oid
@@ -145,13 +155,25 @@ ON n.confrelid = t.oid AND n.contype = 'f'
 UNION ALL
 SELECT 'trigger ' || g.tgname FROM t JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal
 UNION ALL
-SELECT 'kind ' || c.relkind::text FROM t JOIN pg_class c ON c.oid = t.oid
-AND (c.relkind <> 'r' OR c.relispartition OR c.relrowsecurity)
+SELECT 'rule ' || r.rulename FROM t JOIN pg_rewrite r ON r.ev_class = t.oid AND r.rulename <> '_RETURN'
+UNION ALL
+SELECT 'parent ' || h.inhparent::regclass::text FROM t JOIN pg_inherits h ON h.inhrelid = t.oid
+UNION ALL
+SELECT 'child ' || h.inhrelid::regclass::text FROM t JOIN pg_inherits h ON h.inhparent = t.oid
+UNION ALL
+SELECT 'kind ' || CASE c.relkind WHEN 'r' THEN 'table' ELSE 'other than table (' || c.relkind::text || ')' END
+       || CASE c.relpersistence WHEN 'u' THEN ' unlogged' WHEN 't' THEN ' temporary' ELSE '' END
+       || CASE WHEN c.relrowsecurity THEN ' with row level security' ELSE '' END
+FROM t JOIN pg_class c ON c.oid = t.oid
 "#;
 
 const MYSQL: &str = r"
 SELECT CAST(CONCAT('column ', column_name, ' ', REPLACE(column_type, 'bigint(20)', 'bigint'),
+       CASE WHEN collation_name IS NULL THEN ''
+            WHEN collation_name IN ('utf8mb4_0900_bin', 'utf8mb4_nopad_bin') THEN ' collate binary no-pad'
+            ELSE CONCAT(' collate ', collation_name) END,
        CASE is_nullable WHEN 'NO' THEN ' not null' ELSE '' END,
+       CASE WHEN column_default IS NULL THEN '' ELSE CONCAT(' default ', column_default) END,
        CASE WHEN extra LIKE '%auto_increment%' THEN ' auto_increment' ELSE '' END) AS CHAR) AS line
 FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'items'
 UNION ALL
@@ -160,17 +182,33 @@ SELECT CAST(CONCAT('index ', CASE WHEN index_name = 'PRIMARY' THEN 'PRIMARY KEY 
        GROUP_CONCAT(column_name ORDER BY seq_in_index SEPARATOR ', '), ')') AS CHAR)
 FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = 'items'
 GROUP BY index_name
+UNION ALL
+SELECT CAST(CONCAT('constraint ', constraint_name) AS CHAR) FROM information_schema.table_constraints
+WHERE table_schema = DATABASE() AND table_name = 'items' AND constraint_type IN ('CHECK', 'FOREIGN KEY')
+UNION ALL
+SELECT CAST(CONCAT('trigger ', trigger_name) AS CHAR) FROM information_schema.triggers
+WHERE event_object_schema = DATABASE() AND event_object_table = 'items'
+UNION ALL
+SELECT CAST(CONCAT('kind ', table_type, ' ', COALESCE(engine, '')) AS CHAR)
+FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'items'
 ";
 
 const SQLITE: &str = r#"
 SELECT 'column ' || c.name || ' ' || c.type || CASE c."notnull" WHEN 1 THEN ' not null' ELSE '' END
        || CASE WHEN c.dflt_value IS NULL THEN '' ELSE ' default ' || c.dflt_value END AS line
-FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.name = 'items'
+FROM pragma_table_info('items') c
 UNION ALL
-SELECT CASE WHEN i.origin = 'u' THEN 'index UNIQUE (' || (SELECT group_concat(x.name, ', ')
-       FROM pragma_index_info(i.name) x) || ')' ELSE 'index ' || i.name END
-FROM sqlite_master t JOIN pragma_index_list(t.name) i WHERE t.name = 'items'
+SELECT CASE WHEN i.origin = 'u' THEN 'index UNIQUE (' || (
+           SELECT group_concat(x.name || CASE x.coll WHEN 'BINARY' THEN '' ELSE ' collate ' || x.coll END, ', ')
+           FROM pragma_index_xinfo(i.name) x WHERE x.key = 1) || ')'
+       ELSE 'index ' || i.name END
+FROM pragma_index_list('items') i
 UNION ALL
 SELECT 'index PRIMARY KEY (id)' FROM sqlite_master
 WHERE name = 'items' AND sql LIKE '%id INTEGER PRIMARY KEY AUTOINCREMENT%'
+UNION ALL
+SELECT 'trigger ' || name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'items'
+UNION ALL
+SELECT 'kind ' || type || CASE strict WHEN 1 THEN ' strict' ELSE '' END
+FROM pragma_table_list('items') WHERE schema = 'main'
 "#;

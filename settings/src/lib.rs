@@ -28,11 +28,12 @@ impl NoSettings {
 /// # Errors
 /// See [`NoSettings`].
 pub fn matches(
-    command: Command,
+    command: impl FnOnce() -> Command,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<ArgMatches, NoSettings> {
+    // Before the command is made: clap reads the environment while it is.
     load_dotenv()?;
-    command.try_get_matches_from(arguments).map_err(explain)
+    command().try_get_matches_from(arguments).map_err(explain)
 }
 
 /// Sets what `.env` names and the environment does not.
@@ -59,11 +60,12 @@ fn load_dotenv() -> Result<(), NoSettings> {
 pub fn explain(error: clap::Error) -> NoSettings {
     if matches!(
         error.kind(),
-        ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
         return NoSettings::Shown(error.render().to_string());
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return NoSettings::mistake("say what to do");
     }
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),

@@ -14,6 +14,7 @@ tests::list! {
         readiness_of_the_admin_address_turns_too,
         after_that_no_new_connection_is_taken,
         connections_the_kernel_has_accepted_are_served,
+        connections_that_wait_for_room_are_served_too,
         idle_connections_do_not_hold_it_up,
         the_grace_bounds_a_request_that_never_ends,
         a_half_sent_head_does_not_outlast_the_grace,
@@ -148,13 +149,44 @@ async fn connections_the_kernel_has_accepted_are_served(env: Env) {
     let _connected = kvd.get("/items/").await.expect(200);
     kvd.signal(Signal::SIGSTOP);
     let mut waiting = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..60 {
         let mut wire = kvd.wire().await;
         wire.send("GET /items/ HTTP/1.1\r\nHost: kvd\r\n\r\n").await;
         waiting.push(wire);
     }
     kvd.signal(Signal::SIGTERM);
     kvd.signal(Signal::SIGCONT);
+    for mut wire in waiting {
+        let _served = wire.answer().await.expect(200);
+    }
+    let _ended = kvd.end().await.expect(0);
+}
+
+/// The kernel holds them, because kvd has as many as it may have.
+async fn connections_that_wait_for_room_are_served_too(env: Env) {
+    let start = patient(&env).arg("--max-connections", "3");
+    let kvd = start.arg("--admin-listen", "127.0.0.1:0").start().await;
+    let head = "PUT /items/a?upsert=true HTTP/1.1\r\nHost: kvd\r\nExpect: 100-continue\r\n\
+                Content-Type: application/json\r\nContent-Length: 13\r\n\r\n";
+    let mut under_way = Vec::new();
+    for _ in 0..3 {
+        let mut wire = kvd.wire().await;
+        let _asked_for_its_body = wire.send(head).await.answer().await.expect(100);
+        under_way.push(wire);
+    }
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        let mut wire = kvd.wire().await;
+        wire.send("GET /items/ HTTP/1.1\r\nHost: kvd\r\n\r\n").await;
+        waiting.push(wire);
+    }
+    kvd.signal(Signal::SIGTERM);
+    // Nothing can be seen of it from outside; too short a time would only make the test easier.
+    sleep(Duration::from_millis(300)).await;
+    for mut wire in under_way {
+        wire.send("{\"value\":\"b\"}").await;
+        let _written = wire.answer().await;
+    }
     for mut wire in waiting {
         let _served = wire.answer().await.expect(200);
     }

@@ -57,11 +57,9 @@ impl RateLimiter {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             log.admit(self.now(), self.quota)
         };
-        if matches!(decision, Decision::Admitted { .. }) {
-            // The cache may miss that an entry was read, but not that it was written: only so does
-            // a client that goes on sending stay the most recent one.
-            self.logs.insert(client, log);
-        }
+        // The cache may miss that an entry was read, or learn it late, but not that it was written:
+        // only so does a client that goes on sending stay the most recent one.
+        self.logs.insert(client, log);
         decision
     }
 

@@ -13,6 +13,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "Example: kvctl get greeting")]
 pub struct Get {
+    /// The key; behind -- if it begins with -
     key: String,
 }
 

@@ -73,10 +73,12 @@ async fn report(
     done: &Migrated,
 ) -> Result<(), CliError> {
     if done.adopted {
-        eprintln!("kvctl: adopted the table items that was there, with all its rows");
+        output::note("adopted the table items that was there, with all its rows");
     }
     for key in odd_keys(database).await? {
-        eprintln!("kvctl: the key {key:?} breaks the rule of keys; only kvctl can reach it");
+        output::note(&format!(
+            "the key {key:?} breaks the rule of keys; only kvctl can reach it"
+        ));
     }
     say(context, "applied", &done.applied)
 }

@@ -20,10 +20,11 @@ use crate::{
     after_help = "Examples: kvctl put greeting hello\n          kvctl put page @page.html\n          kvctl put --if-match 17-3 greeting 'hello again'"
 )]
 pub struct Put {
+    /// The key; behind -- if it begins with -
     key: String,
 
     /// The value, @FILE for the contents of a file, or - for standard input
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_negative_numbers = true)]
     value: String,
 
     /// Only if the key does not exist
