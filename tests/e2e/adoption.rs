@@ -8,6 +8,7 @@ tests::list! {
     Only(Engine::Postgres) =>
         every_row_of_a_hand_made_table_is_kept_and_served,
         its_times_are_utc_and_null_becomes_the_time_of_the_migration,
+        times_that_rfc_3339_cannot_write_become_the_time_of_the_migration,
         its_sequence_becomes_64_bit,
         an_adopted_table_is_like_one_of_ours,
         down_gives_the_old_shape_back_and_drops_nothing,
@@ -148,6 +149,21 @@ async fn its_times_are_utc_and_null_becomes_the_time_of_the_migration(env: Env) 
     assert_now(&nulls.member("created_at"));
     assert_eq!(nulls.member("created_at"), nulls.member("updated_at"));
     assert_eq!(half.member("updated_at"), nulls.member("updated_at"));
+}
+
+async fn times_that_rfc_3339_cannot_write_become_the_time_of_the_migration(env: Env) {
+    let database = hand_made(&env).await;
+    let odd = "INSERT INTO items (key, value, created_at, updated_at) VALUES \
+        ('infinite', '', 'infinity', '-infinity'), ('far', '', '20000-01-01', '0044-03-15 BC')";
+    database.execute(odd).await;
+    let _said = migrate(&env, &database, "up").await;
+    let kvd = env.kvd_on(&database).start().await;
+    let _listed = kvd.get("/items/").await.expect(200);
+    for key in ["infinite", "far"] {
+        let item = kvd.get(&format!("/items/{key}")).await.expect(200);
+        assert_now(&item.member("created_at"));
+        assert_now(&item.member("updated_at"));
+    }
 }
 
 async fn its_sequence_becomes_64_bit(env: Env) {

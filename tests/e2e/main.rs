@@ -34,6 +34,7 @@ mod schema;
 mod secrets;
 mod service;
 mod shutdown;
+mod slow_readers;
 mod values;
 
 fn main() -> ExitCode {
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         secrets::tests(),
         service::tests(),
         shutdown::tests(),
+        slow_readers::tests(),
         values::tests(),
     ];
     tests::suite::run(&topics.concat())

@@ -1,0 +1,54 @@
+//! A client that reads its answer slowly is busy, not idle.
+
+use std::time::{Duration, Instant};
+
+use tests::Env;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::sleep,
+};
+
+tests::list! {
+    Once => an_answer_that_is_read_slowly_is_not_cut_off
+}
+
+/// Longer than a request head may take, which half of one has been waiting for.
+const READING: Duration = Duration::from_secs(13);
+/// More than the kernel takes in for a client that does not read.
+const ITEMS: usize = 60;
+
+/// A connection whose kernel holds little of what it has not read.
+async fn connect(kvd: &tests::Kvd) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(32 * 1024).expect("a size");
+    socket.connect(kvd.address()).await.expect("a connection")
+}
+
+async fn an_answer_that_is_read_slowly_is_not_cut_off(env: Env) {
+    let kvd = env.start().await;
+    let value = "x".repeat(262_144);
+    for n in 0..ITEMS {
+        let _created = kvd.create(&format!("big-{n}"), &value).await;
+    }
+    let mut stream = connect(&kvd).await;
+    let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: kvd\r\n\r\n";
+    let half = "GET /livez HTTP/1.1\r\nHost: kvd\r\n";
+    stream.write_all(list.as_bytes()).await.expect("sent");
+    stream.write_all(half.as_bytes()).await.expect("sent");
+
+    let begun = Instant::now();
+    let mut answer = vec![0; 64 * 1024];
+    let mut read = 0;
+    while begun.elapsed() < READING {
+        read += stream.read(&mut answer[..]).await.expect("more");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(read < ITEMS * value.len(), "all was read before the time");
+    let rest = "Connection: close\r\n\r\n";
+    stream.write_all(rest.as_bytes()).await.expect("sent");
+    let mut last = Vec::new();
+    read += stream.read_to_end(&mut last).await.expect("the end");
+    assert!(read > ITEMS * value.len(), "cut off after {read} bytes");
+    assert!(last.ends_with(b"{\"status\":\"ok\"}"), "the second answer");
+}
