@@ -5,12 +5,13 @@
 //! [`observe`], [`drain`], [`rate_limit`], [`errors`] with [`resource`]), [`items`] (the handlers).
 //!
 //! What a handler takes: [`params`] with [`precondition`], and [`json`]. What it calls:
-//! [`database`]. What it answers: [`answers`] and [`pages`], or [`problem`]. [`operations`] lists
+//! [`database`]. What it answers: [`answers`] and [`pages`], or a [`problem`] with its [`code`]. [`operations`] lists
 //! the problems of each operation, [`document`] describes it all, and [`explorer`] shows it. Beside the items: [`health`],
 //! [`metrics`], [`telemetry`].
 
 pub mod answers;
 pub mod client_ip;
+pub mod code;
 pub mod config;
 pub mod connection;
 pub mod database;

@@ -12,135 +12,17 @@ use entity::{
 };
 use poem::{
     IntoResponse, Response,
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, header},
 };
 use sea_orm::DbErr;
 use serde::Serialize;
 
+pub use crate::code::Code;
 use crate::rate_limit::window::Quota;
 
 /// How long a client should wait before it tries again after a 503, in seconds.
 const RETRY_AFTER: u64 = 1;
 const MEDIA_TYPE: &str = "application/problem+json";
-const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
-
-/// What went wrong, as the stable member `code` says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
-    InvalidRequest,
-    InvalidKey,
-    InvalidValue,
-    ItemNotFound,
-    RouteNotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    KeyExists,
-    PreconditionFailed,
-    ValueTooLarge,
-    UnsupportedMediaType,
-    RateLimited,
-    Internal,
-    DatabaseUnavailable,
-    Overloaded,
-    OutcomeUnknown,
-}
-
-impl Code {
-    /// Every code there is.
-    pub const ALL: [Self; 16] = [
-        Self::InvalidRequest,
-        Self::InvalidKey,
-        Self::InvalidValue,
-        Self::ItemNotFound,
-        Self::RouteNotFound,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::KeyExists,
-        Self::PreconditionFailed,
-        Self::ValueTooLarge,
-        Self::UnsupportedMediaType,
-        Self::RateLimited,
-        Self::Internal,
-        Self::DatabaseUnavailable,
-        Self::Overloaded,
-        Self::OutcomeUnknown,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid-request",
-            Self::InvalidKey => "invalid-key",
-            Self::InvalidValue => "invalid-value",
-            Self::ItemNotFound => "item-not-found",
-            Self::RouteNotFound => "route-not-found",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::RequestTimeout => "request-timeout",
-            Self::KeyExists => "key-exists",
-            Self::PreconditionFailed => "precondition-failed",
-            Self::ValueTooLarge => "value-too-large",
-            Self::UnsupportedMediaType => "unsupported-media-type",
-            Self::RateLimited => "rate-limited",
-            Self::Internal => "internal",
-            Self::DatabaseUnavailable => "database-unavailable",
-            Self::Overloaded => "overloaded",
-            Self::OutcomeUnknown => "outcome-unknown",
-        }
-    }
-
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::InvalidRequest | Self::InvalidKey | Self::InvalidValue => StatusCode::BAD_REQUEST,
-            Self::ItemNotFound | Self::RouteNotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::KeyExists => StatusCode::CONFLICT,
-            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::ValueTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::DatabaseUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
-        }
-    }
-
-    /// One sentence for people, the same every time.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "The request is not valid",
-            Self::InvalidKey => "The key is not valid",
-            Self::InvalidValue => "The value is not valid",
-            Self::ItemNotFound => "There is no item with this key",
-            Self::RouteNotFound => "There is nothing at this path",
-            Self::MethodNotAllowed => "The resource does not have this method",
-            Self::RequestTimeout => "The body of the request did not come in time",
-            Self::KeyExists => "The key exists already",
-            Self::PreconditionFailed => "The precondition does not hold",
-            Self::ValueTooLarge => "The value is too large",
-            Self::UnsupportedMediaType => "The body must be application/json",
-            Self::RateLimited => "Too many requests",
-            Self::Internal => "Something went wrong in kvd",
-            Self::DatabaseUnavailable => "The database is not available",
-            Self::Overloaded => "kvd has too much to do",
-            Self::OutcomeUnknown => "The outcome of the write is not known",
-        }
-    }
-
-    /// The registered type where there is one; the others are told apart by `code`.
-    pub fn type_uri(self) -> &'static str {
-        match self {
-            Self::RateLimited => QUOTA_EXCEEDED,
-            _ => "about:blank",
-        }
-    }
-
-    pub fn has_retry_after(self) -> bool {
-        matches!(
-            self,
-            Self::RateLimited | Self::DatabaseUnavailable | Self::Overloaded
-        )
-    }
-}
 
 /// An error on its way to the client. Its text never comes from the database.
 #[derive(Debug)]

@@ -3,12 +3,14 @@
 //! - [`item`]: the SeaORM entity; [`key`], [`value`], [`etag`], [`precondition`], [`cursor`]: the
 //!   newtypes that carry the rules of the data model, each with one fallible constructor.
 //! - [`read`] and [`list`]: the queries that only look.
-//! - [`write`]: create, update, upsert and delete, each atomic, with its outcome.
-//! - [`database`]: the URL of a database and how to connect to it; [`held`]: one connection of a pool.
+//! - [`mod@write`]: create, update, upsert and delete, each atomic, with its outcome.
+//! - [`database_url`], [`database`]: the URL of a database, and how to connect to it; [`held`]: one
+//!   connection of a pool.
 //! - [`failure`]: what a database error means for the one who sent the statement.
 
 pub mod cursor;
 pub mod database;
+pub mod database_url;
 pub mod etag;
 pub mod failure;
 pub mod held;
@@ -21,7 +23,7 @@ pub mod value;
 pub mod write;
 
 pub use cursor::Cursor;
-pub use database::{DatabaseUrl, Engine};
+pub use database_url::{DatabaseUrl, Engine};
 pub use etag::ETag;
 pub use item::Model as Item;
 pub use key::{Key, Prefix};

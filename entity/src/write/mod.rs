@@ -1,7 +1,7 @@
 //! Create, update, upsert and delete: each atomic, each with an outcome.
 //!
-//! [`write`] sends one. PostgreSQL and SQLite do it in one statement ([`returning`]), MySQL and
-//! MariaDB in one transaction that locks the row first ([`locking`]).
+//! [`write()`] sends one. PostgreSQL and SQLite do it in one statement (`returning`), MySQL and
+//! MariaDB in one transaction that locks the row first (`locking`).
 
 mod claim;
 mod locking;

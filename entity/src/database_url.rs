@@ -1,0 +1,251 @@
+//! The URL of a database: which engine it means, and how not to tell its password.
+
+use std::{fmt, str::FromStr};
+
+use sea_orm::sqlx::{
+    mysql::MySqlConnectOptions, postgres::PgConnectOptions, sqlite::SqliteConnectOptions,
+};
+use url::Url;
+
+/// A kind of database server, by the scheme of its URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Postgres,
+    /// MySQL or MariaDB; which of them, only the server can say.
+    MySql,
+    Sqlite,
+}
+
+/// The URL of a database. The password is kept apart from it, so that nothing that prints the URL,
+/// in this program or in a library, can print the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    engine: Engine,
+    url: Url,
+    password: Option<String>,
+}
+
+/// Why a text is no [`DatabaseUrl`]. Never contains the text, which may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDatabaseUrl {
+    #[error("the database URL must begin with postgres://, mysql:// or sqlite://")]
+    Scheme,
+    #[error("the database URL cannot be read: {0}")]
+    Malformed(String),
+    #[error("the database URL has an unescaped /, ? or # in its password (%2F, %3F, %23)")]
+    Unescaped,
+    #[error("the database URL has the unknown parameter {0:?}")]
+    Parameter(String),
+    #[error("the file of the database URL's parameter {0} cannot be read: {1}")]
+    File(String, String),
+    #[error("an in-memory SQLite database is lost with each connection; name a file")]
+    InMemory,
+}
+
+/// The parameters that the drivers know, so that a mistyped one does not silently mean no TLS.
+const POSTGRES_PARAMETERS: [&str; 17] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "application_name",
+    "options",
+];
+const MYSQL_PARAMETERS: [&str; 14] = [
+    "sslmode",
+    "ssl-mode",
+    "sslca",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "charset",
+    "collation",
+    "statement-cache-capacity",
+    "socket",
+    "timezone",
+    "time-zone",
+];
+/// Those that name a file.
+const FILES: [&str; 8] = [
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+];
+
+impl FromStr for DatabaseUrl {
+    type Err = InvalidDatabaseUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDatabaseUrl> {
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidDatabaseUrl::Scheme)?;
+        let (engine, scheme) = match scheme {
+            "postgres" | "postgresql" => (Engine::Postgres, "postgres"),
+            "mysql" | "mariadb" => (Engine::MySql, "mysql"),
+            "sqlite" => (Engine::Sqlite, "sqlite"),
+            _ => return Err(InvalidDatabaseUrl::Scheme),
+        };
+        let in_memory =
+            rest.is_empty() || rest.contains(":memory:") || rest.contains("mode=memory");
+        if engine == Engine::Sqlite && in_memory {
+            return Err(InvalidDatabaseUrl::InMemory);
+        }
+        let malformed = |error: &dyn fmt::Display| InvalidDatabaseUrl::Malformed(error.to_string());
+        let text = format!("{scheme}://{rest}");
+        let parsed: Url = text.parse().map_err(|e: url::ParseError| malformed(&e))?;
+        let (url, password) = match engine {
+            Engine::Postgres => {
+                text.parse::<PgConnectOptions>()
+                    .map_err(|e| malformed(&e))?;
+                without_password(parsed, &POSTGRES_PARAMETERS)?
+            }
+            Engine::MySql => {
+                text.parse::<MySqlConnectOptions>()
+                    .map_err(|e| malformed(&e))?;
+                without_password(parsed, &MYSQL_PARAMETERS)?
+            }
+            Engine::Sqlite => {
+                text.parse::<SqliteConnectOptions>()
+                    .map_err(|e| malformed(&e))?;
+                (parsed, None)
+            }
+        };
+        Ok(Self {
+            engine,
+            url,
+            password,
+        })
+    }
+}
+
+/// The URL of a server without its password, and the password.
+fn without_password(
+    mut url: Url,
+    known: &[&str],
+) -> Result<(Url, Option<String>), InvalidDatabaseUrl> {
+    let elsewhere = [Some(url.path()), url.query(), url.fragment()];
+    if url.fragment().is_some()
+        || elsewhere
+            .into_iter()
+            .flatten()
+            .any(|part| part.contains('@'))
+    {
+        return Err(InvalidDatabaseUrl::Unescaped);
+    }
+    let mut password = url.password().map(|text| {
+        let decoded = percent_encoding::percent_decode_str(text);
+        decoded.decode_utf8_lossy().into_owned()
+    });
+    // Fails only for a URL that cannot have a password.
+    let _ = url.set_password(None);
+    let mut kept = Vec::new();
+    for (name, value) in url.query_pairs() {
+        if name == "password" {
+            password = Some(value.into_owned());
+            continue;
+        }
+        if !known.contains(&&*name) {
+            return Err(InvalidDatabaseUrl::Parameter(name.into_owned()));
+        }
+        if FILES.contains(&&*name) {
+            std::fs::File::open(&*value).map_err(|error| {
+                InvalidDatabaseUrl::File(name.clone().into_owned(), error.to_string())
+            })?;
+        }
+        kept.push((name.into_owned(), value.into_owned()));
+    }
+    url.set_query(None);
+    if !kept.is_empty() {
+        url.query_pairs_mut().extend_pairs(kept);
+    }
+    Ok((url, password))
+}
+
+impl DatabaseUrl {
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    pub(crate) fn without_password(&self) -> &str {
+        self.url.as_str()
+    }
+
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.url)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in [
+            "postgres://user:s3cret@localhost/db",
+            "mysql://user:s3cret@localhost:3306/db?ssl-mode=disabled",
+            "postgres://user@localhost/db?password=s3cret&sslmode=disable",
+            "postgres://user:s3cret%40x@localhost/db",
+            "postgres://user@localhost/db?p%61ssword=s3cret",
+        ] {
+            let url: DatabaseUrl = url.parse().unwrap();
+            let shown = format!("{url} {url:?}");
+            assert!(!shown.contains("s3cret"), "{shown}");
+            assert!(shown.contains("localhost"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_a_url_is_named_without_the_url() {
+        for (url, expected) in [
+            ("", "must begin with"),
+            ("s3cret", "must begin with"),
+            ("http://u:s3cret@h/", "must begin with"),
+            ("postgres://u:s3cret@h:99999/db", "cannot be read"),
+            ("mysql://u:s3cret@h:port/db", "cannot be read"),
+            ("sqlite://:memory:", "in-memory"),
+            ("sqlite://", "in-memory"),
+            ("sqlite://x?mode=memory", "in-memory"),
+            ("postgres://u:12#s3cret@h/db", "unescaped"),
+            ("postgres://u:1234/s3cret@h/db", "unescaped"),
+            ("postgres://u:s3cret@h/db?sslmod=verify-full", "\"sslmod\""),
+            ("mysql://u:s3cret@h/db?ssl-mod=required", "\"ssl-mod\""),
+            (
+                "postgres://u:s3cret@h/db?sslrootcert=/no/file",
+                "sslrootcert",
+            ),
+        ] {
+            let error = url.parse::<DatabaseUrl>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{url}: {error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+}
