@@ -25,7 +25,7 @@ use self::{
 };
 
 /// How long to wait for a connection.
-const CONNECT_TIME: Duration = Duration::from_secs(10);
+const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long to wait for a row or a table that somebody else has locked.
 const LOCK_TIME: Duration = Duration::from_mins(1);
 
