@@ -1,12 +1,11 @@
 //! The explorer: Swagger UI, from the binary, with the document in the page. It needs no internet.
 
-use std::sync::Arc;
-
 use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use poem::{
-    IntoResponse, Response, handler,
-    http::header,
-    web::{Data, Html, WithHeader},
+    Response, handler,
+    http::{HeaderValue, header},
+    web::Data,
 };
 use poem_openapi::OpenApiService;
 use sha2::{Digest, Sha256};
@@ -16,9 +15,9 @@ use crate::{document::document, items::Items};
 /// The document as text, and the page that shows it.
 #[derive(Clone)]
 pub struct Explorer {
-    document: Arc<str>,
-    page: Arc<str>,
-    policy: Arc<str>,
+    document: Bytes,
+    page: Bytes,
+    policy: HeaderValue,
 }
 
 impl Explorer {
@@ -40,7 +39,7 @@ impl Explorer {
         Self {
             document: document.into(),
             page: page.into(),
-            policy: policy.into(),
+            policy: HeaderValue::try_from(policy).expect("hashes and keywords are visible ASCII"),
         }
     }
 }
@@ -72,12 +71,15 @@ fn scripts(mut page: &str) -> impl Iterator<Item = &str> {
 pub(crate) fn openapi(Data(explorer): Data<&Explorer>) -> Response {
     Response::builder()
         .content_type("application/json")
-        .body(explorer.document.to_string())
+        .body(explorer.document.clone())
 }
 
 #[handler]
-pub(crate) fn docs(Data(explorer): Data<&Explorer>) -> WithHeader<Html<String>> {
-    Html(explorer.page.to_string()).with_header(header::CONTENT_SECURITY_POLICY, &*explorer.policy)
+pub(crate) fn docs(Data(explorer): Data<&Explorer>) -> Response {
+    Response::builder()
+        .content_type("text/html; charset=utf-8")
+        .header(header::CONTENT_SECURITY_POLICY, &explorer.policy)
+        .body(explorer.page.clone())
 }
 
 #[cfg(test)]
