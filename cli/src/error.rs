@@ -10,7 +10,7 @@ use entity::{
     write::WriteError,
 };
 use migration::migrate::MigrateError;
-use sea_orm::{DbErr, sqlx};
+use sea_orm::{DbErr, RuntimeErr, sqlx};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -58,18 +58,22 @@ fn unmigrated(error: &MigrateError) -> String {
     }
 }
 
-/// The innermost text: what the server or the system said.
+/// What the server, the driver or the system said, without the words around it.
 fn cause(error: &DbErr) -> String {
-    if matches!(error, DbErr::ConnectionAcquire(_)) {
-        return "it does not answer".to_owned();
-    }
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    match innermost.downcast_ref::<sqlx::Error>() {
-        Some(sqlx::Error::Database(error)) => error.message().to_owned(),
-        _ => innermost.to_string(),
+    let (DbErr::Conn(RuntimeErr::SqlxError(cause))
+    | DbErr::Exec(RuntimeErr::SqlxError(cause))
+    | DbErr::Query(RuntimeErr::SqlxError(cause))) = error
+    else {
+        return match error {
+            DbErr::ConnectionAcquire(_) => "it does not answer".to_owned(),
+            other => other.to_string(),
+        };
+    };
+    match &**cause {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::PoolTimedOut => "it does not answer".to_owned(),
+        other => other.to_string(),
     }
 }
 
