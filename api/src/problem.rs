@@ -193,6 +193,9 @@ impl From<WriteError> for Problem {
         match error {
             // Nobody waits for the answer: who abandoned the write has answered.
             WriteError::Abandoned => Self::database_silent(),
+            WriteError::Contended => Self::database_unavailable(
+                "Others write this key all the time. Nothing was written.",
+            ),
             WriteError::NotWritten(error) => Self::not_written(&error),
             WriteError::Unknown(error) => {
                 tracing::error!(%error, code = Code::OutcomeUnknown.as_str(), "database");

@@ -10,6 +10,7 @@ use std::{
 use entity::{
     Engine,
     database::{ConnectSettings, connect},
+    failure::{Failure, failure},
 };
 use migration::migrate::{self, MigrateError};
 use sea_orm::DatabaseConnection;
@@ -142,9 +143,9 @@ async fn migrate_when_reachable(config: &Config) -> Result<(), RunError> {
                 tracing::info!(applied = ?done.applied, adopted = done.adopted, "migrated");
                 return Ok(());
             }
-            Err(MigrateError::Database(error)) if is_passing(&error) => {
+            Err(error) if is_passing(&error) => {
                 if !said {
-                    tracing::warn!(%error, "the database is not there to be migrated; waiting");
+                    tracing::warn!(%error, "the database cannot be migrated yet; waiting");
                     said = true;
                 }
                 sleep(MIGRATION_PAUSE).await;
@@ -154,12 +155,18 @@ async fn migrate_when_reachable(config: &Config) -> Result<(), RunError> {
     }
 }
 
-fn is_passing(error: &sea_orm::DbErr) -> bool {
-    use entity::failure::{Failure, failure};
-    matches!(
-        failure(error),
-        Failure::NoConnection | Failure::Unknown | Failure::RolledBack
-    )
+/// Whether the same migration may succeed later.
+fn is_passing(error: &MigrateError) -> bool {
+    match error {
+        MigrateError::Locked => true,
+        MigrateError::ForeignTable(_) | MigrateError::Newer(_) => false,
+        MigrateError::Database(error) => match failure(error) {
+            Failure::NoConnection | Failure::Unknown | Failure::RolledBack | Failure::Cancelled => {
+                true
+            }
+            Failure::Duplicate | Failure::NotMigrated | Failure::Refused => false,
+        },
+    }
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {

@@ -40,7 +40,7 @@ fn explained(error: &DbErr) -> String {
 
 fn unwritten(error: &WriteError) -> String {
     match error {
-        WriteError::Abandoned => "nothing was written".to_owned(),
+        WriteError::Abandoned | WriteError::Contended => error.to_string(),
         WriteError::NotWritten(error) => explained(error),
         WriteError::Unknown(error) => format!(
             "the connection broke, and the write may or may not have been applied: {}",

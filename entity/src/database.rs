@@ -80,8 +80,8 @@ fn mysql(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectSett
     // READ COMMITTED: looking for a key that does not exist must not lock the gap around it.
     let mut session = format!(
         "SET SESSION transaction_isolation = 'READ-COMMITTED', \
-         SESSION innodb_lock_wait_timeout = {}",
-        settings.lock_timeout.as_secs().max(1)
+         SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds}",
+        seconds = settings.lock_timeout.as_secs().max(1)
     );
     if let Some(timeout) = settings.statement_timeout {
         // The first comment is code to MariaDB only, the second to MySQL 8 and later only.

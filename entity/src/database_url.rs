@@ -139,13 +139,7 @@ fn without_password(
     mut url: Url,
     known: &[&str],
 ) -> Result<(Url, Option<String>), InvalidDatabaseUrl> {
-    let elsewhere = [Some(url.path()), url.query(), url.fragment()];
-    if url.fragment().is_some()
-        || elsewhere
-            .into_iter()
-            .flatten()
-            .any(|part| part.contains('@'))
-    {
+    if url.fragment().is_some() || url.path().contains('@') {
         return Err(InvalidDatabaseUrl::Unescaped);
     }
     let mut password = url.password().map(|text| {

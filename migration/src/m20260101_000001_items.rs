@@ -42,7 +42,7 @@ impl MigrationTrait for Migration {
         let sql = if is_adopted(db).await? {
             GIVE_BACK
         } else {
-            "DROP TABLE items"
+            "DROP TABLE IF EXISTS items"
         };
         db.execute_unprepared(sql).await.map(drop)
     }
@@ -71,7 +71,8 @@ CREATE TABLE items (
 "#;
 
 /// One rewrite of the table. Its times are UTC by contract; those that are `NULL`, infinite or
-/// outside the years 1 to 9999, which RFC 3339 cannot write, become now.
+/// outside the years 1 to 9999, which RFC 3339 cannot write, become now. Its sequence may be behind
+/// ids that were inserted by hand; it is never moved back.
 const ADOPT: &str = r#"
 ALTER TABLE items
     ALTER COLUMN id TYPE bigint,
@@ -90,7 +91,11 @@ ALTER TABLE items
     ALTER COLUMN updated_at SET NOT NULL,
     ADD COLUMN version bigint NOT NULL DEFAULT 1;
 COMMENT ON COLUMN items.version IS 'adopted by kvd';
-DO $$ BEGIN EXECUTE format('ALTER SEQUENCE %s AS bigint', pg_get_serial_sequence('items', 'id')); END $$;
+DO $$ DECLARE sequence text := pg_get_serial_sequence('items', 'id'); BEGIN
+    EXECUTE format('ALTER SEQUENCE %s AS bigint', sequence);
+    EXECUTE format('SELECT setval(%L, top) FROM (SELECT max(id) AS top FROM items) i, %s s
+                    WHERE top >= s.last_value + s.is_called::int', sequence, sequence);
+END $$;
 "#;
 
 const GIVE_BACK: &str = r#"

@@ -121,6 +121,7 @@ pub async fn up(db: &DatabaseConnection) -> Result<Migrated, MigrateError> {
 }
 
 async fn up_locked(transaction: &DatabaseTransaction) -> Result<Migrated, MigrateError> {
+    forget_half_done(transaction).await?;
     let status = status(transaction).await?;
     let applied: Vec<_> = status.pending().map(str::to_owned).collect();
     if applied.is_empty() {
@@ -137,6 +138,19 @@ async fn up_locked(transaction: &DatabaseTransaction) -> Result<Migrated, Migrat
     };
     Migrator::up(transaction, None).await?;
     Ok(Migrated { applied, adopted })
+}
+
+/// Schema changes are not transactional on MySQL and MariaDB: whoever was stopped while taking the
+/// table back may have left the record of it.
+async fn forget_half_done(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    let is_half_done = transaction.get_database_backend() == DbBackend::MySql
+        && has_migration_table(transaction).await?
+        && shape(transaction).await? == Shape::Absent;
+    if is_half_done {
+        let sql = format!("DELETE FROM {MIGRATION_TABLE}");
+        transaction.execute_unprepared(&sql).await?;
+    }
+    Ok(())
 }
 
 /// Takes the last `steps` migrations back and names them, newest first.
@@ -233,8 +247,9 @@ async fn unlock<T>(
     done: Result<T, MigrateError>,
 ) -> Result<T, MigrateError> {
     if transaction.get_database_backend() == DbBackend::MySql {
+        // If it cannot be released, the server does so with the end of the connection.
         let sql = format!("DO RELEASE_LOCK({MYSQL_LOCK})");
-        transaction.execute_unprepared(&sql).await?;
+        let _ = transaction.execute_unprepared(&sql).await;
     }
     match done {
         Ok(done) => {

@@ -10,6 +10,7 @@ tests::list! {
         its_times_are_utc_and_null_becomes_the_time_of_the_migration,
         times_that_rfc_3339_cannot_write_become_the_time_of_the_migration,
         its_sequence_becomes_64_bit,
+        its_sequence_goes_on_behind_ids_that_were_inserted_by_hand,
         an_adopted_table_is_like_one_of_ours,
         down_gives_the_old_shape_back_and_drops_nothing,
         up_again_adopts_it_again,
@@ -164,6 +165,18 @@ async fn times_that_rfc_3339_cannot_write_become_the_time_of_the_migration(env: 
         assert_now(&item.member("created_at"));
         assert_now(&item.member("updated_at"));
     }
+}
+
+async fn its_sequence_goes_on_behind_ids_that_were_inserted_by_hand(env: Env) {
+    let database = env.empty_database().await;
+    database.execute(HAND_MADE).await;
+    let restored = "INSERT INTO items (id, key, value) VALUES (1, 'a', ''), (70, 'b', '')";
+    database.execute(restored).await;
+    let _said = migrate(&env, &database, "up").await;
+    let kvd = env.kvd_on(&database).start().await;
+    let created = kvd.post("c", "").await.expect(201);
+    let id = created.member("etag").split('-').next().map(str::to_owned);
+    assert_eq!(id.as_deref(), Some("71"));
 }
 
 async fn its_sequence_becomes_64_bit(env: Env) {

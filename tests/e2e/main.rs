@@ -13,6 +13,7 @@ mod cursors;
 mod dev;
 mod foreign_tables;
 mod hostile;
+mod interrupted;
 mod items;
 mod json;
 mod keys;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         dev::tests(),
         foreign_tables::tests(),
         hostile::tests(),
+        interrupted::tests(),
         items::tests(),
         json::tests(),
         keys::tests(),

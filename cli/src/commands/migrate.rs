@@ -26,6 +26,7 @@ enum Direction {
     Up,
     /// Take the last migrations back
     Down {
+        /// How many of them
         #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
     },
@@ -52,7 +53,7 @@ impl Migrate {
             Direction::Down { steps } => {
                 let database = context.database(false).await?;
                 let names = migrate::down(database, steps).await?;
-                say(context, "taken back", &names)
+                say(context, "reverted", &names)
             }
             Direction::Status => status(context).await,
             Direction::Fresh { yes: false } => Err(CliError::Usage(

@@ -22,6 +22,11 @@ impl Claim {
         self.leave_waiting_for(CLAIMED) || self.0.load(Ordering::Acquire) == CLAIMED
     }
 
+    /// Whether nobody waits for the write any more, and it was not sent.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.load(Ordering::Acquire) == ABANDONED
+    }
+
     /// Whether the write is certain never to be sent.
     pub fn abandon(&self) -> bool {
         self.leave_waiting_for(ABANDONED)
@@ -42,10 +47,10 @@ mod tests {
     fn a_write_is_claimed_or_abandoned_never_both() {
         let claim = Claim::new();
         assert!(claim.take() && claim.take(), "a claimed write is run again");
-        assert!(!claim.abandon());
+        assert!(!claim.abandon() && !claim.is_abandoned());
 
         let claim = Claim::new();
-        assert!(claim.abandon());
+        assert!(claim.abandon() && claim.is_abandoned());
         assert!(!claim.take());
     }
 }

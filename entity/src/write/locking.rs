@@ -8,7 +8,7 @@ use sea_orm::{
     TransactionTrait, Values,
 };
 
-use super::{Action, Claim, Done, Stamp, Write, WriteError, may_rerun};
+use super::{Action, Claim, Done, Stamp, Write, WriteError, concluded};
 use crate::{
     ETag, Value,
     failure::{Failure, failure},
@@ -19,14 +19,14 @@ pub(super) async fn write(
     write: &Write,
     claim: &Claim,
 ) -> Result<Done, WriteError> {
-    let mut reruns = 0;
+    let mut attempts = 0;
     loop {
-        match attempt(pool, write, claim).await {
-            Ok(Some(outcome)) => return Ok(outcome),
-            // Another transaction created the key first.
-            Ok(None) => {}
-            Err(error) if may_rerun(&error, &mut reruns) => {}
-            Err(error) => return Err(error),
+        attempts += 1;
+        if claim.is_abandoned() {
+            return Err(WriteError::Abandoned);
+        }
+        if let Some(done) = concluded(attempt(pool, write, claim).await, attempts) {
+            return done;
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::{
     held::Held,
 };
 
-/// How often a write that the server rolled back for the sake of another one is run again.
-const MAX_RERUNS: u32 = 10;
+/// How often a write is run again that lost against another one.
+const MAX_RERUNS: u32 = 50;
 
 /// One change of one key.
 #[derive(Clone, Debug)]
@@ -60,6 +60,9 @@ pub enum WriteError {
     /// The one who asked gave up before anything was sent.
     #[error("abandoned before it was sent")]
     Abandoned,
+    /// Others changed the key again and again; nothing was written.
+    #[error("others write this key all the time; nothing was written")]
+    Contended,
     /// Nothing was written.
     #[error("nothing was written: {0}")]
     NotWritten(DbErr),
@@ -101,11 +104,24 @@ pub async fn write(
     Ok(done.outcome(write))
 }
 
-/// Whether to run a write again: it was rolled back for good, and not too often yet.
-fn may_rerun(error: &WriteError, reruns: &mut u32) -> bool {
-    *reruns += 1;
-    matches!(error, WriteError::NotWritten(error) if failure(error) == Failure::RolledBack)
-        && *reruns <= MAX_RERUNS
+/// What to do about one attempt, of so many: `Some` ends the write, `None` runs it again.
+///
+/// `Ok(None)` is an attempt that another write overtook.
+fn concluded(
+    attempt: Result<Option<Done>, WriteError>,
+    attempts: u32,
+) -> Option<Result<Done, WriteError>> {
+    match attempt {
+        Ok(Some(done)) => Some(Ok(done)),
+        Ok(None) if attempts <= MAX_RERUNS => None,
+        Ok(None) => Some(Err(WriteError::Contended)),
+        Err(WriteError::NotWritten(error))
+            if failure(&error) == Failure::RolledBack && attempts <= MAX_RERUNS =>
+        {
+            None
+        }
+        Err(error) => Some(Err(error)),
+    }
 }
 
 /// What the engine reports of a write.

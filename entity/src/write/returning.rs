@@ -6,7 +6,7 @@
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
-use super::{Action, Claim, Done, Stamp, Write, WriteError, may_rerun};
+use super::{Action, Claim, Done, Stamp, Write, WriteError, concluded};
 use crate::{ETag, Precondition, TagMatch, Value, held::Held, read};
 
 /// The statements of one engine. Parameters: `$1` key, then the value where there is one, then the
@@ -64,14 +64,11 @@ pub(super) async fn write(held: &Held, write: &Write, claim: &Claim) -> Result<D
     if !claim.take() {
         return Err(WriteError::Abandoned);
     }
-    let mut reruns = 0;
+    let mut attempts = 0;
     loop {
-        match attempt(held, write).await {
-            Ok(Some(outcome)) => return Ok(outcome),
-            // The key came, went or changed between the statement and the look.
-            Ok(None) => {}
-            Err(error) if may_rerun(&error, &mut reruns) => {}
-            Err(error) => return Err(error),
+        attempts += 1;
+        if let Some(done) = concluded(attempt(held, write).await, attempts) {
+            return done;
         }
     }
 }
