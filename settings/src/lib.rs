@@ -5,6 +5,7 @@ use std::{error::Error, ffi::OsString, fs, io};
 
 use clap::{
     ArgMatches, Command,
+    builder::Resettable,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -23,7 +24,8 @@ impl NoSettings {
     }
 }
 
-/// Reads `.env` of the working directory, then the arguments and the environment.
+/// Reads `.env` of the working directory, then the arguments and the environment. A variable that is
+/// empty counts as not set: templates leave such behind.
 ///
 /// # Errors
 /// See [`NoSettings`].
@@ -33,7 +35,15 @@ pub fn matches(
 ) -> Result<ArgMatches, NoSettings> {
     // Before the command is made: clap reads the environment while it is.
     load_dotenv()?;
-    command().try_get_matches_from(arguments).map_err(explain)
+    let command = command().mut_args(|argument| {
+        let value = argument.get_env().and_then(std::env::var_os);
+        if value.is_some_and(|value| value.is_empty()) {
+            argument.env(Resettable::Reset)
+        } else {
+            argument
+        }
+    });
+    command.try_get_matches_from(arguments).map_err(explain)
 }
 
 /// Sets what `.env` names and the environment does not.
