@@ -42,7 +42,7 @@ fn problem_response(error: Error) -> Response {
         return error.into_response();
     }
     if error.is::<NotFoundError>() {
-        return Problem::new(Code::RouteNotFound, "See /docs for what there is.").into_response();
+        return Problem::route_not_found().into_response();
     }
     if error.is::<ParsePathError>() {
         let detail = "The path is not percent-encoded UTF-8.";

@@ -63,6 +63,10 @@ impl Problem {
         Self::new(Code::ItemNotFound, "No item has this key.")
     }
 
+    pub fn route_not_found() -> Self {
+        Self::new(Code::RouteNotFound, "See /docs for what there is.")
+    }
+
     pub fn key_exists() -> Self {
         let detail = "An item with this key exists. PUT overwrites it.";
         Self::new(Code::KeyExists, detail)
@@ -158,6 +162,7 @@ impl Problem {
     pub fn example(code: Code) -> Self {
         let detail = match code {
             Code::ItemNotFound => return Self::item_not_found(),
+            Code::RouteNotFound => return Self::route_not_found(),
             Code::KeyExists => return Self::key_exists(),
             Code::PreconditionFailed => {
                 return Self::precondition_failed(Some(ETag { id: 17, version: 4 }));
@@ -180,7 +185,6 @@ impl Problem {
                 return InvalidValue::TooLarge { bytes, max }.into();
             }
             Code::InvalidRequest => "There is no query parameter \"prefx\" here.",
-            Code::RouteNotFound => "See /docs for what there is.",
             Code::RequestTimeout => "It must come within 5s.",
             Code::UnsupportedMediaType => "Send it with Content-Type: application/json.",
         };

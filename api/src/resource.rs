@@ -15,10 +15,7 @@ use poem_openapi::{
     registry::{MetaOperation, MetaParamIn},
 };
 
-use crate::{
-    problem::{Code, Problem},
-    routes::Route,
-};
+use crate::{problem::Problem, routes::Route};
 
 /// The query of a request to an item route, every name once.
 #[derive(Clone, Debug, Default)]
@@ -67,8 +64,7 @@ impl Resource {
     pub fn check(&self, mut request: Request) -> Result<Request, Problem> {
         let route = Route::of(request.uri().path());
         if route == Route::Unknown {
-            let detail = "See /docs for what there is.";
-            return Err(Problem::new(Code::RouteNotFound, detail));
+            return Err(Problem::route_not_found());
         }
         if !route.methods().contains(request.method()) {
             return Err(Problem::method_not_allowed(route.methods()));

@@ -141,10 +141,11 @@ async fn up_locked(transaction: &DatabaseTransaction) -> Result<Migrated, Migrat
 }
 
 /// Schema changes are not transactional on MySQL and MariaDB: whoever was stopped while taking the
-/// table back may have left the record of it.
+/// table back may have left the record of it. What only a newer version knows is not judged here.
 async fn forget_half_done(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
     let is_half_done = transaction.get_database_backend() == DbBackend::MySql
         && has_migration_table(transaction).await?
+        && status(transaction).await?.newer.is_empty()
         && shape(transaction).await? == Shape::Absent;
     if is_half_done {
         let sql = format!("DELETE FROM {MIGRATION_TABLE}");

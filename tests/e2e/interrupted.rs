@@ -8,6 +8,7 @@ use tests::{Engine, Env, database::Database, process::PATIENCE};
 tests::list! {
     Only(Engine::Mysql) =>
         a_migration_stopped_half_way_is_taken_up_again,
+        the_record_of_a_newer_version_is_never_forgotten,
         writes_behind_a_locked_table_do_not_linger
 }
 
@@ -26,6 +27,17 @@ async fn a_migration_stopped_half_way_is_taken_up_again(env: Env) {
     for database in [up, fresh, down] {
         let _put = env.kvctl_on(&database, ["put", "a", "b"]).await.expect(0);
     }
+}
+
+/// A newer version may have its reasons for a database without the table, and its record is kept.
+async fn the_record_of_a_newer_version_is_never_forgotten(env: Env) {
+    let database = half_way(&env).await;
+    let newer = "INSERT INTO kvd_migrations (version, applied_at) VALUES ('m29990101_newer', 0)";
+    database.execute(newer).await;
+    // Whatever this version makes of it, there being no table.
+    let _output = env.kvctl_on(&database, ["migrate"]).await;
+    let kept: i64 = database.value("SELECT count(*) FROM kvd_migrations").await;
+    assert_eq!(kept, 2);
 }
 
 async fn half_way(env: &Env) -> std::sync::Arc<Database> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tests::{Client, Env};
+use tests::Env;
 
 tests::list! {
     EveryEngine =>
@@ -32,18 +32,7 @@ async fn readyz_is_503_and_says_why_until_migrated(env: Env) {
     let _live = kvd.get("/livez").await.expect(200);
 
     let _migrated = env.kvctl_on(&database, ["migrate"]).await.expect(0);
-    ready(&kvd).await;
-}
-
-/// Waits for readiness, whose answer is cached for a second.
-async fn ready(kvd: &Client) {
-    let asked = async {
-        while kvd.get("/readyz").await.status != 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    };
-    let waited = tokio::time::timeout(tests::process::PATIENCE, asked).await;
-    waited.expect("kvd becomes ready");
+    kvd.ready().await;
 }
 
 async fn a_newer_migration_does_not_hinder_readiness(env: Env) {
