@@ -1,18 +1,19 @@
-//! What can go wrong, in one line each, and the exit codes.
+//! What can go wrong, and the exit codes.
 
 use std::{
     io::{self, Write},
     process::ExitCode,
 };
 
-use entity::{
-    failure::{Failure, failure},
-    write::WriteError,
-};
+use anstyle::{AnsiColor, Style};
+use entity::{load::LoadError, write::WriteError};
 use migration::migrate::MigrateError;
-use sea_orm::{DbErr, RuntimeErr, sqlx};
+use sea_orm::DbErr;
 
-/// Why a command did not do what it was asked.
+use crate::explain;
+
+/// Why a command did not do what it was asked: what happened, why, and what to do next, in a line
+/// or two.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// Exit code 1: there is no such key, or a condition did not hold.
@@ -20,60 +21,39 @@ pub enum CliError {
     NotSo(String),
     #[error("{0}")]
     Usage(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error("interrupted; nothing was written")]
+    Interrupted,
     #[error("{0}: {1}")]
     Io(String, io::Error),
-    #[error("{}", explained(.0))]
+    #[error("{}", explain::failed(.0))]
     Database(#[from] DbErr),
-    #[error("{}", unwritten(.0))]
+    #[error("{}", explain::unwritten(.0))]
     Write(#[from] WriteError),
-    #[error("{}", unmigrated(.0))]
+    #[error("{}", explain::unmigrated(.0))]
     Migrate(#[from] MigrateError),
 }
 
-fn explained(error: &DbErr) -> String {
-    match failure(error) {
-        Failure::NoConnection => format!("cannot connect to the database: {}", cause(error)),
-        Failure::NotMigrated => "the database is not migrated; run kvctl migrate".to_owned(),
-        _ => format!("the database refused: {}", cause(error)),
+impl CliError {
+    pub fn no_key(key: &str) -> Self {
+        Self::NotSo(format!("no key {key:?}; kvctl list shows those there are"))
     }
 }
 
-fn unwritten(error: &WriteError) -> String {
-    match error {
-        WriteError::Abandoned | WriteError::Contended => error.to_string(),
-        WriteError::NotWritten(error) => explained(error),
-        WriteError::Unknown(error) => format!(
-            "the connection broke, and the write may or may not have been applied: {}",
-            cause(error)
-        ),
-    }
-}
-
-fn unmigrated(error: &MigrateError) -> String {
-    match error {
-        MigrateError::Database(error) => explained(error),
-        MigrateError::ForeignTable(_) | MigrateError::Newer(_) | MigrateError::Locked => {
-            error.to_string()
+impl From<LoadError> for CliError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Write(error) => Self::Write(error),
+            LoadError::Repeated { .. } => Self::Failed(format!("{error}; nothing was written")),
+            LoadError::Exists { lines, .. } => Self::NotSo(format!(
+                "{error}{}; nothing was written (see --on-conflict)",
+                match lines {
+                    1 => String::new(),
+                    _ => format!(" (and {} more)", lines - 1),
+                }
+            )),
         }
-    }
-}
-
-/// What the server, the driver or the system said, without the words around it.
-fn cause(error: &DbErr) -> String {
-    let (DbErr::Conn(RuntimeErr::SqlxError(cause))
-    | DbErr::Exec(RuntimeErr::SqlxError(cause))
-    | DbErr::Query(RuntimeErr::SqlxError(cause))) = error
-    else {
-        return match error {
-            DbErr::ConnectionAcquire(_) => "it does not answer".to_owned(),
-            other => other.to_string(),
-        };
-    };
-    match &**cause {
-        sqlx::Error::Database(error) => error.message().to_owned(),
-        sqlx::Error::Io(error) => error.to_string(),
-        sqlx::Error::PoolTimedOut => "it does not answer".to_owned(),
-        other => other.to_string(),
     }
 }
 
@@ -86,8 +66,9 @@ pub fn exit(done: Result<(), CliError>) -> ExitCode {
         }
         Err(error) => error,
     };
+    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
     // Nobody need be there to read it.
-    let _ = writeln!(io::stderr(), "kvctl: {error}");
+    let _ = writeln!(anstream::stderr(), "{red}kvctl:{red:#} {error}");
     match error {
         CliError::NotSo(_) => ExitCode::from(1),
         _ => ExitCode::from(2),

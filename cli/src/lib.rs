@@ -1,28 +1,34 @@
 //! `kvctl`, the admin tool of kvd. It works directly on the database.
 //!
-//! Data goes to standard output, everything else to standard error. [`commands`] has a file for
-//! each command, [`output`] writes what they find, [`error`] has the exit codes.
+//! Data goes to standard output, everything else to standard error.
+//!
+//! - [`commands`]: a file for each command; [`arguments`]: what several of them take.
+//! - [`load`]: stores many items, all or nothing; [`ndjson`]: reads them.
+//! - [`output`], [`table`], [`progress`]: what people and programs see.
+//! - [`error`]: what can go wrong, and the exit codes; [`explain`]: the database's errors in words.
 
+pub mod arguments;
 pub mod commands;
 pub mod error;
+pub mod explain;
+pub mod load;
+pub mod ndjson;
 pub mod output;
+pub mod progress;
+pub mod table;
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use entity::{
     DatabaseUrl,
-    database::{ConnectSettings, connect},
+    database::{ConnectSettings, connect, probe},
 };
 use sea_orm::{DatabaseConnection, DbErr};
 use settings::NoSettings;
 use tokio::sync::OnceCell;
 
-use self::{
-    commands::{get::Get, migrate::Migrate, put::Put},
-    error::CliError,
-    output::Format,
-};
+use self::{commands::Command, error::CliError, output::Format};
 
 /// How long to wait for a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -32,7 +38,8 @@ const LOCK_TIME: Duration = Duration::from_mins(1);
 /// The admin tool of kvd, directly on its database
 ///
 /// The database is --database-url, DATABASE_URL, or DATABASE_URL in the file .env of the working
-/// directory. Exit codes: 0 done; 1 not found, or a condition did not hold; 2 usage, or failure.
+/// directory. Data goes to standard output, everything else to standard error. Exit codes: 0 done;
+/// 1 not found, or a condition did not hold; 2 usage, or failure.
 #[derive(Debug, Parser)]
 #[command(
     name = "kvctl",
@@ -49,7 +56,7 @@ pub struct Kvctl {
     #[arg(
         short,
         long,
-        value_name = "FORMAT",
+        value_name = "FORM",
         default_value = "text",
         value_enum,
         global = true
@@ -60,26 +67,36 @@ pub struct Kvctl {
     pub command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    Migrate(Migrate),
-    Get(Get),
-    Put(Put),
-}
-
 /// What a command works with.
 pub struct Context {
-    pub url: DatabaseUrl,
     pub output: Format,
-    database: OnceCell<DatabaseConnection>,
+    url: Option<DatabaseUrl>,
+    pool: OnceCell<DatabaseConnection>,
 }
 
 impl Context {
-    /// Connects as soon as something is asked.
+    /// The database, which must be there.
     ///
     /// # Errors
-    /// The URL asks for something the driver does not know.
-    pub async fn database(&self, create_file: bool) -> Result<&DatabaseConnection, CliError> {
+    /// No database was named, or it cannot be reached.
+    pub async fn database(&self) -> Result<&DatabaseConnection, CliError> {
+        self.connected(false).await
+    }
+
+    /// The database; an SQLite file is created if there is none.
+    ///
+    /// # Errors
+    /// No database was named, or it cannot be reached.
+    pub async fn database_or_new_file(&self) -> Result<&DatabaseConnection, CliError> {
+        self.connected(true).await
+    }
+
+    async fn connected(&self, create_file: bool) -> Result<&DatabaseConnection, CliError> {
+        let Some(url) = &self.url else {
+            let line = "no database: give --database-url, or set DATABASE_URL, to \
+                        postgres://, mysql:// or sqlite://";
+            return Err(CliError::Usage(line.to_owned()));
+        };
         let settings = ConnectSettings {
             max_connections: 1,
             acquire_timeout: CONNECT_TIME,
@@ -88,14 +105,19 @@ impl Context {
             create_file,
             application_name: "kvctl",
         };
-        let connected = async || connect(&self.url, &settings).await;
-        Ok(self.database.get_or_try_init(connected).await?)
+        let connected = async || {
+            let pool = connect(url, &settings).await?;
+            probe(&pool, CONNECT_TIME).await?;
+            Ok(pool)
+        };
+        let pool = self.pool.get_or_try_init(connected).await;
+        pool.map_err(|error| CliError::Failed(explain::no_connection(url, &error)))
     }
 
     /// Says goodbye to the database: SQLite then tidies its files up.
     async fn close(self) -> Result<(), DbErr> {
-        match self.database.into_inner() {
-            Some(database) => database.close().await,
+        match self.pool.into_inner() {
+            Some(pool) => pool.close().await,
             None => Ok(()),
         }
     }
@@ -105,38 +127,34 @@ impl Context {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let parsed = settings::matches(Kvctl::command, arguments)
         .and_then(|matches| Kvctl::from_arg_matches(&matches).map_err(settings::explain));
-    let kvctl = match parsed {
-        Ok(kvctl) => kvctl,
-        Err(NoSettings::Shown(text)) => return error::exit(output::text(&text)),
+    error::exit(match parsed {
+        Ok(kvctl) => run(kvctl),
+        Err(NoSettings::Shown(text)) => output::text(&text),
         Err(NoSettings::Mistake(line)) => {
-            return error::exit(Err(CliError::Usage(format!("{line} (see kvctl --help)"))));
+            Err(CliError::Usage(format!("{line} (see kvctl --help)")))
         }
-    };
-    let Some(url) = kvctl.database_url else {
-        let line = "no database: give --database-url or DATABASE_URL";
-        return error::exit(Err(CliError::Usage(line.to_owned())));
-    };
+    })
+}
+
+fn run(kvctl: Kvctl) -> Result<(), CliError> {
     let context = Context {
-        url,
         output: kvctl.output,
-        database: OnceCell::new(),
+        url: kvctl.database_url,
+        pool: OnceCell::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build();
-    let done = match runtime {
-        Ok(runtime) => runtime.block_on(async {
-            let done = match kvctl.command {
-                Command::Migrate(command) => command.run(&context).await,
-                Command::Get(command) => command.run(&context).await,
-                Command::Put(command) => command.run(&context).await,
-            };
-            let closed = context.close().await.map_err(CliError::from);
-            done.and(closed)
-        }),
-        Err(error) => Err(CliError::Io("the runtime".to_owned(), error)),
-    };
-    error::exit(done)
+        .build()
+        .map_err(|error| CliError::Io("the runtime".to_owned(), error))?;
+    runtime.block_on(async {
+        let done = kvctl.command.run(&context).await;
+        if let Err(CliError::Interrupted) = done {
+            // A statement may be under way; the end of the process ends it.
+            return done;
+        }
+        let closed = context.close().await.map_err(CliError::from);
+        done.and(closed)
+    })
 }
 
 #[cfg(test)]

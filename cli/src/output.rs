@@ -1,17 +1,54 @@
-//! What is written to standard output.
+//! What is written to standard output, and notes on standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    io::{self, BufWriter, IsTerminal, StdoutLock, Write},
+};
 
 use clap::ValueEnum;
-use entity::{Item, item::rfc3339};
-use serde_json::{Value, json};
+use entity::{ETag, Item, item::rfc3339, list::ListedItem};
+use sea_orm::entity::prelude::DateTimeUtc;
+use serde::Serialize;
 
 use crate::error::CliError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
+    /// For people and simple scripts
     Text,
+    /// One JSON document
     Json,
+    /// A JSON document for each item, one a line
+    Ndjson,
+    /// Aligned columns, only for list
+    Table,
+}
+
+impl Format {
+    /// Whether one thing is to be written as JSON: for one thing, NDJSON is the same.
+    ///
+    /// # Errors
+    /// One thing is no table.
+    pub fn is_json(self) -> Result<bool, CliError> {
+        match self {
+            Self::Text => Ok(false),
+            Self::Json | Self::Ndjson => Ok(true),
+            Self::Table => Err(CliError::Usage(
+                "this command writes text or json; only list writes a table".to_owned(),
+            )),
+        }
+    }
+}
+
+/// Standard output for much: buffered.
+pub fn buffered() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(64 * 1024, io::stdout().lock())
+}
+
+/// For `map_err` of what is written there.
+pub fn stdout_error(error: io::Error) -> CliError {
+    CliError::Io("standard output".to_owned(), error)
 }
 
 /// Text as it is.
@@ -22,7 +59,7 @@ pub fn text(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .map_err(|error| CliError::Io("standard output".to_owned(), error))
+        .map_err(stdout_error)
 }
 
 /// A line.
@@ -51,14 +88,87 @@ pub fn value(value: &str) -> Result<(), CliError> {
     }
 }
 
+/// Text on one line that cannot command a terminal: control characters are escaped. Not reversible,
+/// since nothing else is.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut visible = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' => visible.push_str("\\n"),
+            '\r' => visible.push_str("\\r"),
+            '\t' => visible.push_str("\\t"),
+            // Writing to a string cannot fail.
+            c if c.is_control() => drop(write!(visible, "\\u{{{:x}}}", c as u32)),
+            c => visible.push(c),
+        }
+    }
+    Cow::Owned(visible)
+}
+
 /// An item as the HTTP interface shows it.
-pub fn item(item: &Item) -> Value {
-    json!({
-        "key": item.key,
-        "value": item.value,
-        "version": item.version,
-        "etag": item.etag().to_string(),
-        "created_at": rfc3339(&item.created_at),
-        "updated_at": rfc3339(&item.updated_at),
-    })
+#[derive(Debug, Serialize)]
+pub struct Shown<'a> {
+    pub key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<&'a str>,
+    pub version: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    pub created_at: String,
+    pub updated_at: String,
+}
+
+impl<'a> Shown<'a> {
+    pub fn item(item: &'a Item) -> Self {
+        let times = (&item.created_at, &item.updated_at);
+        Self::new(&item.key, Some(&item.value), item.etag(), times)
+    }
+
+    pub fn listed(item: &'a ListedItem) -> Self {
+        let times = (&item.created_at, &item.updated_at);
+        Self::new(&item.key, item.value.as_deref(), item.etag, times)
+    }
+
+    fn new(
+        key: &'a str,
+        value: Option<&'a str>,
+        etag: ETag,
+        (created_at, updated_at): (&DateTimeUtc, &DateTimeUtc),
+    ) -> Self {
+        Self {
+            key,
+            value,
+            version: etag.version,
+            etag: Some(etag.to_string()),
+            created_at: rfc3339(created_at),
+            updated_at: rfc3339(updated_at),
+        }
+    }
+}
+
+/// One line of JSON.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn json(shown: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string(shown).map_err(|error| stdout_error(error.into()))?;
+    line(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_commands_a_terminal_stays() {
+        assert_eq!(visible("a\\b é 漢"), "a\\b é 漢");
+        assert_eq!(visible("a\nb\r\t"), "a\\nb\\r\\t");
+        assert_eq!(
+            visible("\u{1b}[31m\u{9b}\u{7f}"),
+            "\\u{1b}[31m\\u{9b}\\u{7f}"
+        );
+    }
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DbErr,
+    ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr,
     sqlx::{
-        Executor,
+        self, ConnectOptions as _, Connection, Executor,
         sqlite::{SqliteJournalMode, SqliteSynchronous},
     },
 };
+use tokio::time::timeout;
 
 use crate::{DatabaseUrl, Engine};
 
@@ -56,6 +57,32 @@ pub async fn connect(
     Database::connect(options).await
 }
 
+/// Makes a connection once and ends it. A pool tries again and again until the time is up, and then
+/// knows only that it is; this fails at once, with the reason.
+///
+/// # Errors
+/// There is no connection to be had, or none in this time.
+pub async fn probe(pool: &DatabaseConnection, time: Duration) -> Result<(), DbErr> {
+    let probed = timeout(time, async {
+        match pool.get_database_backend() {
+            DbBackend::Postgres => {
+                let options = pool.get_postgres_connection_pool().connect_options();
+                options.connect().await?.close().await
+            }
+            DbBackend::MySql => {
+                let options = pool.get_mysql_connection_pool().connect_options();
+                options.connect().await?.close().await
+            }
+            _ => {
+                let options = pool.get_sqlite_connection_pool().connect_options();
+                options.connect().await?.close().await
+            }
+        }
+    });
+    let probed = probed.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    probed.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))
+}
+
 fn postgres(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectSettings) {
     let milliseconds = |duration: Duration| duration.as_millis().max(1).to_string();
     let mut session = vec![
@@ -83,6 +110,10 @@ fn mysql(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectSett
          SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds}",
         seconds = settings.lock_timeout.as_secs().max(1)
     );
+    if settings.statement_timeout.is_none() {
+        // Who reads an answer slowly may do so for a day.
+        session += ", SESSION net_write_timeout = 86400";
+    }
     if let Some(timeout) = settings.statement_timeout {
         // The first comment is code to MariaDB only, the second to MySQL 8 and later only.
         session += &format!(
@@ -103,15 +134,12 @@ fn mysql(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectSett
         o.after_connect(move |connection, _| {
             let (session, older) = (session.clone(), older.clone());
             Box::pin(async move {
-                match connection
-                    .execute(sea_orm::sqlx::AssertSqlSafe(session))
-                    .await
-                {
-                    Err(sea_orm::sqlx::Error::Database(error))
+                match connection.execute(sqlx::AssertSqlSafe(session)).await {
+                    Err(sqlx::Error::Database(error))
                         if error.message().contains("transaction_isolation") =>
                     {
                         connection
-                            .execute(sea_orm::sqlx::AssertSqlSafe(older))
+                            .execute(sqlx::AssertSqlSafe(older))
                             .await
                             .map(drop)
                     }

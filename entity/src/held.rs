@@ -6,37 +6,85 @@
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
     Statement,
-    sqlx::{self, AssertSqlSafe, Executor, Postgres, Sqlite, pool::PoolConnection},
+    sqlx::{self, AssertSqlSafe, Executor, MySql, Postgres, Sqlite, pool::PoolConnection},
 };
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::Mutex;
 
-/// A connection to PostgreSQL or SQLite, the engines on which every write is one statement.
+/// A connection that nobody else gets meanwhile.
 pub struct Held(Connection);
 
 enum Connection {
     Postgres(Mutex<PoolConnection<Postgres>>),
+    MySql(Mutex<PoolConnection<MySql>>),
     Sqlite(Mutex<PoolConnection<Sqlite>>),
 }
 
+/// Runs the same on the connection of each engine.
+macro_rules! on {
+    ($held:expr, $connection:ident => $run:expr) => {
+        match &$held.0 {
+            Connection::Postgres(c) => {
+                let $connection = &mut **c.lock().await;
+                $run
+            }
+            Connection::MySql(c) => {
+                let $connection = &mut **c.lock().await;
+                $run
+            }
+            Connection::Sqlite(c) => {
+                let $connection = &mut **c.lock().await;
+                $run
+            }
+        }
+    };
+}
+
 impl Held {
-    /// `None` on MySQL and MariaDB, where a transaction holds the connection.
-    ///
     /// # Errors
     /// No connection could be had in the time the pool allows.
-    pub async fn acquire(pool: &DatabaseConnection) -> Result<Option<Self>, DbErr> {
-        let connection = match pool.get_database_backend() {
+    pub async fn acquire(pool: &DatabaseConnection) -> Result<Self, DbErr> {
+        Ok(Self(match pool.get_database_backend() {
             DbBackend::Postgres => {
                 let lent = pool.get_postgres_connection_pool().acquire().await;
                 Connection::Postgres(Mutex::new(lent.map_err(acquire_error)?))
             }
-            DbBackend::Sqlite => {
+            DbBackend::MySql => {
+                let lent = pool.get_mysql_connection_pool().acquire().await;
+                Connection::MySql(Mutex::new(lent.map_err(acquire_error)?))
+            }
+            _ => {
                 let lent = pool.get_sqlite_connection_pool().acquire().await;
                 Connection::Sqlite(Mutex::new(lent.map_err(acquire_error)?))
             }
-            _ => return Ok(None),
+        }))
+    }
+
+    /// The connection ends with this: nothing of the session is left to the next borrower.
+    pub(crate) async fn for_one_use(self) -> Self {
+        match &self.0 {
+            Connection::Postgres(c) => c.lock().await.close_on_drop(),
+            Connection::MySql(c) => c.lock().await.close_on_drop(),
+            Connection::Sqlite(c) => c.lock().await.close_on_drop(),
+        }
+        self
+    }
+
+    /// Sends the data of a `COPY … FROM STDIN`, which only PostgreSQL knows.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub(crate) async fn copy_in(&self, sql: &str, data: Vec<u8>) -> Result<(), DbErr> {
+        let Connection::Postgres(connection) = &self.0 else {
+            return Err(DbErr::BackendNotSupported {
+                db: self.get_database_backend().as_str(),
+                ctx: "COPY",
+            });
         };
-        Ok(Some(Self(connection)))
+        let mut connection = connection.lock().await;
+        let mut copy = connection.copy_in_raw(sql).await.map_err(statement_error)?;
+        copy.send(data).await.map_err(statement_error)?;
+        copy.finish().await.map(drop).map_err(statement_error)
     }
 }
 
@@ -62,6 +110,7 @@ impl ConnectionTrait for Held {
     fn get_database_backend(&self) -> DbBackend {
         match self.0 {
             Connection::Postgres(_) => DbBackend::Postgres,
+            Connection::MySql(_) => DbBackend::MySql,
             Connection::Sqlite(_) => DbBackend::Sqlite,
         }
     }
@@ -69,26 +118,18 @@ impl ConnectionTrait for Held {
     async fn execute_raw(&self, mut statement: Statement) -> Result<ExecResult, DbErr> {
         let values = arguments(&mut statement);
         let query = AssertSqlSafe(statement.sql);
-        match &self.0 {
-            Connection::Postgres(c) => sqlx::query_with(query, values)
-                .execute(&mut **c.lock().await)
-                .await
-                .map(Into::into),
-            Connection::Sqlite(c) => sqlx::query_with(query, values)
-                .execute(&mut **c.lock().await)
-                .await
-                .map(Into::into),
-        }
-        .map_err(statement_error)
+        on!(self, connection => {
+            let done = sqlx::query_with(query, values).execute(connection).await;
+            done.map(Into::into).map_err(statement_error)
+        })
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         let query = AssertSqlSafe(sql.to_owned());
-        match &self.0 {
-            Connection::Postgres(c) => c.lock().await.execute(query).await.map(Into::into),
-            Connection::Sqlite(c) => c.lock().await.execute(query).await.map(Into::into),
-        }
-        .map_err(statement_error)
+        on!(self, connection => {
+            let done = connection.execute(query).await;
+            done.map(Into::into).map_err(statement_error)
+        })
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
@@ -100,16 +141,10 @@ impl ConnectionTrait for Held {
     async fn query_all_raw(&self, mut statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let values = arguments(&mut statement);
         let query = AssertSqlSafe(statement.sql);
-        match &self.0 {
-            Connection::Postgres(c) => sqlx::query_with(query, values)
-                .fetch_all(&mut **c.lock().await)
-                .await
-                .map(|rows| rows.into_iter().map(Into::into).collect()),
-            Connection::Sqlite(c) => sqlx::query_with(query, values)
-                .fetch_all(&mut **c.lock().await)
-                .await
-                .map(|rows| rows.into_iter().map(Into::into).collect()),
-        }
-        .map_err(statement_error)
+        on!(self, connection => {
+            let rows = sqlx::query_with(query, values).fetch_all(connection).await;
+            rows.map(|rows| rows.into_iter().map(Into::into).collect())
+                .map_err(statement_error)
+        })
     }
 }

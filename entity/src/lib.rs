@@ -2,8 +2,9 @@
 //!
 //! - [`item`]: the SeaORM entity; [`key`], [`value`], [`etag`], [`precondition`], [`cursor`]: the
 //!   newtypes that carry the rules of the data model, each with one fallible constructor.
-//! - [`read`] and [`list`]: the queries that only look.
-//! - [`mod@write`]: create, update, upsert and delete, each atomic, with its outcome.
+//! - [`read`], [`list`], [`mod@scan`] and [`inspect`]: the queries that only look.
+//! - [`mod@write`]: create, update, upsert and delete of one key, each atomic, with its outcome;
+//!   [`mod@delete`]: several keys; [`load`]: any number of items. All or nothing.
 //! - [`database_url`], [`database`]: the URL of a database, and how to connect to it; [`held`]: one
 //!   connection of a pool.
 //! - [`failure`]: what a database error means for the one who sent the statement.
@@ -11,14 +12,18 @@
 pub mod cursor;
 pub mod database;
 pub mod database_url;
+pub mod delete;
 pub mod etag;
 pub mod failure;
 pub mod held;
+pub mod inspect;
 pub mod item;
 pub mod key;
 pub mod list;
+pub mod load;
 pub mod precondition;
 pub mod read;
+pub mod scan;
 pub mod value;
 pub mod write;
 

@@ -70,7 +70,10 @@ pub async fn list(db: &impl ConnectionTrait, listing: &Listing) -> Result<Page, 
     };
     let mut items = Vec::with_capacity(rows.len());
     for row in &rows {
-        items.extend(listed(row, listing.keys_only)?);
+        // The page is empty where there is no key: then the row only carries the total.
+        if row.try_get::<Option<String>>("", "key")?.is_some() {
+            items.push(listed(row, listing.keys_only)?);
+        }
     }
     // One item more than asked for was looked for, to know whether there is a next page.
     let more = items.len() as u64 > listing.limit;
@@ -82,13 +85,19 @@ pub async fn list(db: &impl ConnectionTrait, listing: &Listing) -> Result<Page, 
     Ok(Page { items, total, next })
 }
 
-/// `None` for the row that only carries the total, when the page is empty.
-fn listed(row: &QueryResult, keys_only: bool) -> Result<Option<ListedItem>, DbErr> {
-    let Some(key) = row.try_get::<Option<String>>("", "key")? else {
-        return Ok(None);
-    };
-    Ok(Some(ListedItem {
-        key,
+/// The number of items of a prefix.
+///
+/// # Errors
+/// What the database said.
+pub async fn count(db: &impl ConnectionTrait, prefix: &Prefix) -> Result<u64, DbErr> {
+    let row = db.query_one(&total(prefix)).await?;
+    let total = row.map(|row| row.try_get::<i64>("", "total")).transpose()?;
+    Ok(total.unwrap_or_default().unsigned_abs())
+}
+
+pub(crate) fn listed(row: &QueryResult, keys_only: bool) -> Result<ListedItem, DbErr> {
+    Ok(ListedItem {
+        key: row.try_get("", "key")?,
         value: if keys_only {
             None
         } else {
@@ -100,7 +109,7 @@ fn listed(row: &QueryResult, keys_only: bool) -> Result<Option<ListedItem>, DbEr
         },
         created_at: row.try_get("", "created_at")?,
         updated_at: row.try_get("", "updated_at")?,
-    }))
+    })
 }
 
 /// The total on every row, beside an item; on one row alone when the page is empty.
@@ -165,7 +174,7 @@ fn total(prefix: &Prefix) -> SelectStatement {
 }
 
 /// A range, not `LIKE`: `%` and `_` are characters like any other, and the index serves it.
-fn within(select: &mut SelectStatement, prefix: &Prefix) {
+pub(crate) fn within(select: &mut SelectStatement, prefix: &Prefix) {
     if !prefix.as_str().is_empty() {
         select.and_where(Expr::col(Column::Key).gte(prefix.as_str()));
     }
@@ -174,7 +183,7 @@ fn within(select: &mut SelectStatement, prefix: &Prefix) {
     }
 }
 
-fn columns(keys_only: bool) -> impl Iterator<Item = Column> {
+pub(crate) fn columns(keys_only: bool) -> impl Iterator<Item = Column> {
     let value = if keys_only { None } else { Some(Column::Value) };
     [
         Column::Id,

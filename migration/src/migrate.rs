@@ -20,6 +20,14 @@ const ADVISORY_LOCK: i64 = 0x6b76_645f_6d69_6772;
 /// How long one migration waits for another one, in seconds.
 const LOCK_SECONDS: u32 = 60;
 
+/// A table made by hand that [`up`] would adopt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandMade {
+    pub rows: u64,
+    /// Those without a creation or update time that RFC 3339 can write.
+    pub rows_without_time: u64,
+}
+
 /// What [`up`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Migrated {
@@ -77,6 +85,28 @@ pub async fn status(db: &impl ConnectionTrait) -> Result<Status, DbErr> {
         .filter(|name| !known.iter().any(|(known, _)| known == name))
         .collect();
     Ok(Status { known, newer })
+}
+
+/// What [`up`] would adopt. Only reads.
+///
+/// # Errors
+/// What the database said.
+pub async fn hand_made(db: &impl ConnectionTrait) -> Result<Option<HandMade>, DbErr> {
+    if shape(db).await? != Shape::HandMade {
+        return Ok(None);
+    }
+    let sql = "SELECT count(*) AS rows, count(*) FILTER (WHERE NOT coalesce( \
+               least(created_at, updated_at) >= '0001-01-01' AND \
+               greatest(created_at, updated_at) < '10000-01-01' AND \
+               created_at IS NOT NULL AND updated_at IS NOT NULL, false)) AS timeless FROM items";
+    let statement = Statement::from_string(db.get_database_backend(), sql);
+    let Some(row) = db.query_one_raw(statement).await? else {
+        return Ok(None);
+    };
+    Ok(Some(HandMade {
+        rows: row.try_get::<i64>("", "rows")?.unsigned_abs(),
+        rows_without_time: row.try_get::<i64>("", "timeless")?.unsigned_abs(),
+    }))
 }
 
 async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {

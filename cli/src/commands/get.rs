@@ -6,7 +6,7 @@ use entity::read;
 use crate::{
     Context,
     error::CliError,
-    output::{self, Format},
+    output::{self, Shown},
 };
 
 /// Print the value of a key, byte for byte; with -o json the whole item
@@ -21,12 +21,13 @@ impl Get {
     /// # Errors
     /// There is no such key, or see [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
-        let database = context.database(false).await?;
-        let found = read::find(database, &self.key).await?;
-        let item = found.ok_or_else(|| CliError::NotSo(format!("no key {:?}", self.key)))?;
-        match context.output {
-            Format::Text => output::value(&item.value),
-            Format::Json => output::line(&output::item(&item).to_string()),
+        let json = context.output.is_json()?;
+        let found = read::find(context.database().await?, &self.key).await?;
+        let item = found.ok_or_else(|| CliError::no_key(&self.key))?;
+        if json {
+            output::json(&Shown::item(&item))
+        } else {
+            output::value(&item.value)
         }
     }
 }

@@ -2,19 +2,18 @@
 
 use clap::{Args, Subcommand};
 use entity::read::odd_keys;
-use migration::migrate::{self, Migrated};
+use migration::migrate::{self, HandMade};
 use sea_orm::DatabaseConnection;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{
-    Context,
-    error::CliError,
-    output::{self, Format},
-};
+use super::inspect::note_odd_keys;
+use crate::{Context, error::CliError, output};
 
 /// Bring the schema up to date, take it back, or see where it is
+///
+/// Safe when several run at once. On PostgreSQL a table items made by hand is adopted with every row.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: kvctl migrate status")]
+#[command(after_help = "Examples: kvctl migrate\n          kvctl migrate status")]
 pub struct Migrate {
     #[command(subcommand)]
     direction: Option<Direction>,
@@ -23,16 +22,20 @@ pub struct Migrate {
 #[derive(Clone, Debug, Subcommand)]
 enum Direction {
     /// Apply what is pending (the default)
+    #[command(after_help = "Example: kvctl migrate up")]
     Up,
-    /// Take the last migrations back
+    /// Take the last migrations back; the last of them drops the table items, with every item
+    #[command(after_help = "Example: kvctl migrate down --steps 1")]
     Down {
         /// How many of them
         #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
     },
     /// Show what is applied and what is pending
+    #[command(after_help = "Example: kvctl migrate status -o json")]
     Status,
     /// Empty and rebuild the tables items and kvd_migrations: every item is lost
+    #[command(after_help = "Example: kvctl migrate fresh --yes")]
     Fresh {
         /// Yes, every item is to be lost
         #[arg(long)]
@@ -44,73 +47,84 @@ impl Migrate {
     /// # Errors
     /// See [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
+        let json = context.output.is_json()?;
         match self.direction.unwrap_or(Direction::Up) {
-            Direction::Up => {
-                let database = context.database(true).await?;
-                let done = migrate::up(database).await?;
-                report(context, database, &done).await
-            }
+            Direction::Up => up(context.database_or_new_file().await?, json).await,
             Direction::Down { steps } => {
-                let database = context.database(false).await?;
-                let names = migrate::down(database, steps).await?;
-                say(context, "reverted", &names)
+                let names = migrate::down(context.database().await?, steps).await?;
+                say("reverted", &names, json)
             }
-            Direction::Status => status(context).await,
+            Direction::Status => status(context.database().await?, json).await,
             Direction::Fresh { yes: false } => Err(CliError::Usage(
                 "fresh loses every item; add --yes if that is meant".to_owned(),
             )),
             Direction::Fresh { yes: true } => {
-                let database = context.database(true).await?;
-                let done = migrate::fresh(database).await?;
-                report(context, database, &done).await
+                let done = migrate::fresh(context.database_or_new_file().await?).await?;
+                say("applied", &done.applied, json)
             }
         }
     }
 }
 
-async fn report(
-    context: &Context,
-    database: &DatabaseConnection,
-    done: &Migrated,
-) -> Result<(), CliError> {
+async fn up(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
+    // Said before, because a large table takes its time.
+    if let Some(table) = migrate::hand_made(database).await? {
+        output::note(&format!("{}; adopting it", described(&table)));
+        output::note(
+            "every row stays; id and its sequence become 64-bit, key is compared byte for byte, \
+             times are taken as UTC, version is added",
+        );
+        if table.rows_without_time > 0 {
+            let rows = table.rows_without_time;
+            output::note(&format!(
+                "{rows} of the rows lack a usable time and get the time of the migration"
+            ));
+        }
+    }
+    let done = migrate::up(database).await?;
     if done.adopted {
-        output::note("adopted the table items that was there, with all its rows");
+        let odd = odd_keys(database).await?;
+        output::note(&match odd.len() {
+            0 => "adopted; every key follows the rule of keys".to_owned(),
+            odd => format!("adopted; keys that break the rule of keys: {odd}"),
+        });
+        note_odd_keys(&odd);
     }
-    for key in odd_keys(database).await? {
-        output::note(&format!(
-            "the key {key:?} breaks the rule of keys; only kvctl can reach it"
-        ));
-    }
-    say(context, "applied", &done.applied)
+    say("applied", &done.applied, json)
 }
 
-fn say(context: &Context, what: &str, names: &[String]) -> Result<(), CliError> {
-    match context.output {
-        Format::Json => output::line(&json!({ what: names }).to_string()),
-        Format::Text if names.is_empty() => output::line("nothing to do"),
-        Format::Text => names
-            .iter()
-            .try_for_each(|name| output::line(&format!("{what} {name}"))),
-    }
+fn described(table: &HandMade) -> String {
+    format!(
+        "found a table items made by hand, with rows: {}",
+        table.rows
+    )
 }
 
-async fn status(context: &Context) -> Result<(), CliError> {
-    let status = migrate::status(context.database(false).await?).await?;
+fn say(what: &str, names: &[String], json: bool) -> Result<(), CliError> {
+    if json {
+        return output::json(&json!({ what: names }));
+    }
+    if names.is_empty() {
+        return output::line("nothing to do");
+    }
+    names
+        .iter()
+        .try_for_each(|name| output::line(&format!("{what} {name}")))
+}
+
+async fn status(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
+    let status = migrate::status(database).await?;
+    if let Some(table) = migrate::hand_made(database).await? {
+        output::note(&format!("{}; kvctl migrate adopts it", described(&table)));
+    }
     let known = status.known.iter().map(|(name, applied)| {
         let state = if *applied { "applied" } else { "pending" };
         (name, state)
     });
-    let all: Vec<_> = known
-        .chain(status.newer.iter().map(|name| (name, "applied (newer)")))
-        .collect();
-    match context.output {
-        Format::Json => {
-            let rows = all.iter();
-            let rows = rows.map(|(name, state)| json!({ "name": name, "state": state }));
-            output::line(&rows.collect::<serde_json::Value>().to_string())
-        }
-        Format::Text => all
-            .iter()
-            .try_for_each(|(name, state)| output::line(&format!("{name} {state}"))),
+    let mut all = known.chain(status.newer.iter().map(|name| (name, "applied (newer)")));
+    if json {
+        let rows = all.map(|(name, state)| json!({ "name": name, "state": state }));
+        return output::json(&rows.collect::<Value>());
     }
+    all.try_for_each(|(name, state)| output::line(&format!("{name} {state}")))
 }

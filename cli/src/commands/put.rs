@@ -10,8 +10,9 @@ use entity::{
 
 use crate::{
     Context,
+    arguments::MaxValueBytes,
     error::CliError,
-    output::{self, Format},
+    output::{self, Shown},
 };
 
 /// Create or overwrite an item, and print its new version
@@ -39,19 +40,19 @@ pub struct Put {
     #[arg(long, value_name = "ETAG")]
     if_match: Option<ETag>,
 
-    /// Most bytes of a value; the same as kvd's
-    #[arg(long, env, value_name = "BYTES", default_value = "262144")]
-    max_value_bytes: usize,
+    #[command(flatten)]
+    max: MaxValueBytes,
 }
 
 impl Put {
     /// # Errors
     /// The condition does not hold, or see [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
+        let json = context.output.is_json()?;
         let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
         let key = Key::new(self.key.as_str()).map_err(|error| usage(&error))?;
-        let value =
-            Value::new(read(&self.value)?, self.max_value_bytes).map_err(|error| usage(&error))?;
+        let value = read(&self.value)?;
+        let value = Value::new(value, self.max.max_value_bytes).map_err(|error| usage(&error))?;
         let (action, precondition) = match (self.if_match, self.create, self.update) {
             (Some(tag), ..) => (Action::Update(value), Precondition::is_tag(tag)),
             (None, true, _) => (Action::Create(value), Precondition::default()),
@@ -63,13 +64,15 @@ impl Put {
             action,
             precondition,
         };
-        let database = context.database(false).await?;
+        let database = context.database().await?;
         let not_so = |why| Err(CliError::NotSo(format!("{:?} {why}", self.key)));
         match write(database, change, &Claim::new()).await? {
-            Outcome::Created(item) | Outcome::Updated(item) => match context.output {
-                Format::Text => output::line(&item.version.to_string()),
-                Format::Json => output::line(&output::item(&item).to_string()),
-            },
+            Outcome::Created(item) | Outcome::Updated(item) if json => {
+                output::json(&Shown::item(&item))
+            }
+            Outcome::Created(item) | Outcome::Updated(item) => {
+                output::line(&item.version.to_string())
+            }
             Outcome::Exists => not_so("exists already".to_owned()),
             Outcome::Missing | Outcome::PreconditionFailed(None) => {
                 not_so("does not exist".to_owned())

@@ -7,7 +7,7 @@ mod claim;
 mod locking;
 mod returning;
 
-use sea_orm::{DatabaseConnection, DbErr, QueryResult, entity::prelude::DateTimeUtc};
+use sea_orm::{DatabaseConnection, DbBackend, DbErr, QueryResult, entity::prelude::DateTimeUtc};
 
 pub use self::claim::Claim;
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How often a write is run again that lost against another one.
-const MAX_RERUNS: u32 = 50;
+pub(crate) const MAX_RERUNS: u32 = 50;
 
 /// One change of one key.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub enum WriteError {
 
 impl WriteError {
     /// The error of a statement that writes.
-    fn of(error: DbErr) -> Self {
+    pub(crate) fn of(error: DbErr) -> Self {
         match failure(&error) {
             Failure::Unknown => Self::Unknown(error),
             Failure::NoConnection
@@ -97,9 +97,12 @@ pub async fn write(
     write: Write,
     claim: &Claim,
 ) -> Result<Outcome, WriteError> {
-    let done = match Held::acquire(pool).await.map_err(WriteError::of)? {
-        Some(held) => returning::write(&held, &write, claim).await?,
-        None => locking::write(pool, &write, claim).await?,
+    let done = match pool.get_database_backend() {
+        DbBackend::MySql => locking::write(pool, &write, claim).await?,
+        _ => {
+            let held = Held::acquire(pool).await.map_err(WriteError::of)?;
+            returning::write(&held, &write, claim).await?
+        }
     };
     Ok(done.outcome(write))
 }

@@ -1,0 +1,74 @@
+//! `kvctl export`
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::Args;
+use entity::{
+    Key, Prefix, list,
+    scan::{Scan, scan},
+};
+use futures_util::TryStreamExt;
+use indicatif::ProgressBar;
+
+use crate::{
+    Context, arguments,
+    error::CliError,
+    output::{self, Format, Shown, buffered, stdout_error},
+    progress::{self, Work},
+};
+
+/// Write all items as lines of JSON, as they are at one moment
+///
+/// Each line is an object with key, value, version, created_at and updated_at, in the byte order of
+/// the keys. The import of it reads key and value.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: kvctl export user/ > users.ndjson")]
+pub struct Export {
+    /// Only keys that begin with this
+    #[arg(default_value = "", hide_default_value = true, value_parser = arguments::prefix)]
+    prefix: Prefix,
+}
+
+impl Export {
+    /// # Errors
+    /// See [`CliError`].
+    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+        if !matches!(context.output, Format::Text | Format::Ndjson) {
+            let line = "an export is ndjson; for one JSON document use kvctl list -o json";
+            return Err(CliError::Usage(line.to_owned()));
+        }
+        let database = context.database().await?;
+        // Counted only for somebody who looks on.
+        let bar = if io::stderr().is_terminal() && !io::stdout().is_terminal() {
+            let items = list::count(database, &self.prefix).await?;
+            progress::bar("exporting", Work::Items(items))
+        } else {
+            ProgressBar::hidden()
+        };
+        let asked = Scan {
+            prefix: self.prefix,
+            ..Scan::default()
+        };
+        let mut items = Box::pin(scan(database, &asked).await?);
+        let mut out = buffered();
+        let mut odd = 0_u64;
+        while let Some(item) = items.try_next().await? {
+            odd += u64::from(Key::new(item.key.as_str()).is_err());
+            let mut shown = Shown::listed(&item);
+            shown.etag = None;
+            serde_json::to_writer(&mut out, &shown)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"))
+                .map_err(stdout_error)?;
+            bar.inc(1);
+        }
+        out.flush().map_err(stdout_error)?;
+        bar.finish_and_clear();
+        if odd > 0 {
+            output::note(&format!(
+                "{odd} of the keys break the rule of keys, and import would refuse them"
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! `kvctl import`
+
+use clap::{Args, ValueEnum};
+use entity::load::OnConflict;
+
+use crate::{
+    Context,
+    arguments::MaxValueBytes,
+    error::CliError,
+    load::{Source, load},
+};
+
+/// Store the items of lines of JSON: all of them, or none
+///
+/// Each line is an object with key and value, as export writes them; version, etag, created_at and
+/// updated_at are left unread. Nobody waits for an import but, for a moment at its end, who writes
+/// one of its keys (with SQLite: who writes).
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples: kvctl import users.ndjson\n          kvctl import --dry-run --on-conflict overwrite - < users.ndjson"
+)]
+pub struct Import {
+    /// A file, or - for standard input
+    file: String,
+
+    /// What to do with a key that exists
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "error")]
+    on_conflict: Conflict,
+
+    /// Only check, and print what would be done
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    max: MaxValueBytes,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Conflict {
+    /// Store nothing at all
+    Error,
+    /// Leave it as it is
+    Skip,
+    /// Update it
+    Overwrite,
+}
+
+impl Import {
+    /// # Errors
+    /// A key exists that must not, or see [`CliError`].
+    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+        let json = context.output.is_json()?;
+        let source = Source::file(&self.file, self.max.max_value_bytes)?;
+        let on_conflict = match self.on_conflict {
+            Conflict::Error => OnConflict::Error,
+            Conflict::Skip => OnConflict::Skip,
+            Conflict::Overwrite => OnConflict::Overwrite,
+        };
+        load(
+            context.database().await?,
+            source,
+            on_conflict,
+            self.dry_run,
+            json,
+        )
+        .await
+    }
+}

@@ -1,0 +1,125 @@
+//! `kvctl inspect`
+
+use clap::Args;
+use entity::{Key, inspect, item::rfc3339, list, read};
+use migration::migrate;
+use serde_json::{Value, json};
+
+use crate::{Context, error::CliError, output};
+
+/// Odd keys named in text; JSON has all of them.
+pub(super) const NAMED_ODD_KEYS: usize = 20;
+
+/// Show the sizes and times of an item; without a key, the state of the database
+#[derive(Debug, Args)]
+#[command(after_help = "Examples: kvctl inspect greeting\n          kvctl inspect -o json")]
+pub struct Inspect {
+    /// The key; behind -- if it begins with -
+    key: Option<String>,
+}
+
+impl Inspect {
+    /// # Errors
+    /// There is no such key, or see [`CliError`].
+    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+        let json = context.output.is_json()?;
+        let members = match &self.key {
+            Some(key) => item(context, key).await?,
+            None => database(context, json).await?,
+        };
+        if json {
+            let members = members
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value));
+            return output::json(&Value::Object(members.collect()));
+        }
+        let widest = members
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or_default();
+        members
+            .iter()
+            .filter(|(name, value)| *name != "problem" || !value.is_null())
+            .try_for_each(|(name, value)| {
+                output::line(&format!("{name:widest$}  {}", shown(value)))
+            })
+    }
+}
+
+type Members = Vec<(&'static str, Value)>;
+
+async fn item(context: &Context, key: &str) -> Result<Members, CliError> {
+    let found = read::find(context.database().await?, key).await?;
+    let item = found.ok_or_else(|| CliError::no_key(key))?;
+    let problem = Key::new(key).err().map(|error| error.to_string());
+    Ok(vec![
+        ("key", json!(item.key)),
+        ("key_bytes", json!(item.key.len())),
+        ("value_bytes", json!(item.value.len())),
+        ("version", json!(item.version)),
+        ("etag", json!(item.etag().to_string())),
+        ("created_at", json!(rfc3339(&item.created_at))),
+        ("updated_at", json!(rfc3339(&item.updated_at))),
+        ("problem", json!(problem)),
+    ])
+}
+
+async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
+    let database = context.database().await?;
+    let server = inspect::server(database).await?;
+    let status = migrate::status(database).await?;
+    let pending: Vec<_> = status.pending().map(str::to_owned).collect();
+    let (mut items, mut disk_bytes, mut odd_keys) = (None, None, Vec::new());
+    if pending.is_empty() {
+        items = Some(list::count(database, &entity::Prefix::default()).await?);
+        disk_bytes = Some(inspect::disk_bytes(database).await?);
+        odd_keys = read::odd_keys(database).await?;
+    }
+    if !json {
+        note_odd_keys(&odd_keys);
+    }
+    Ok(vec![
+        ("engine", json!(server.engine)),
+        ("server_version", json!(server.version)),
+        ("pending_migrations", json!(pending)),
+        ("items", json!(items)),
+        ("disk_bytes", json!(disk_bytes)),
+        (
+            "odd_keys",
+            if json {
+                json!(odd_keys)
+            } else {
+                json!(odd_keys.len())
+            },
+        ),
+    ])
+}
+
+/// Names keys that break the rule, on standard error.
+pub(super) fn note_odd_keys(keys: &[String]) {
+    for key in keys.iter().take(NAMED_ODD_KEYS) {
+        output::note(&format!(
+            "the key {key:?} breaks the rule of keys; only kvctl can reach it"
+        ));
+    }
+    if let Some(more) = keys
+        .len()
+        .checked_sub(NAMED_ODD_KEYS)
+        .filter(|more| *more > 0)
+    {
+        output::note(&format!(
+            "and {more} more; kvctl inspect -o json names all of them"
+        ));
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => output::visible(text).into_owned(),
+        Value::Array(names) if names.is_empty() => "none".to_owned(),
+        Value::Array(names) => names.iter().map(shown).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,132 @@
+//! `kvctl list`
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::Args;
+use entity::{
+    Prefix,
+    list::ListedItem,
+    scan::{Scan, scan},
+};
+use futures_util::TryStreamExt;
+
+use crate::{
+    Context, arguments,
+    error::CliError,
+    output::{self, Format, Shown, buffered, stdout_error, visible},
+    table::{Column, Table},
+};
+
+/// List items in the byte order of their keys: a table on a terminal, else a line each
+///
+/// Lines have the key, a tab, and the value; control characters are escaped (\n, \t, \u{1b}). For
+/// the exact values use -o ndjson or -o json.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples: kvctl list user/ --limit 20\n          kvctl list --keys --after user/99\n          kvctl list -o ndjson"
+)]
+pub struct List {
+    /// Only keys that begin with this
+    #[arg(default_value = "", hide_default_value = true, value_parser = arguments::prefix)]
+    prefix: Prefix,
+
+    /// At most so many items
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+
+    /// Only keys above this, which need not exist
+    #[arg(long, value_name = "KEY")]
+    after: Option<String>,
+
+    /// Without the values
+    #[arg(long)]
+    keys: bool,
+}
+
+impl List {
+    /// # Errors
+    /// See [`CliError`].
+    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+        let keys = self.keys;
+        let mut writer = match context.output {
+            Format::Table => Writer::table(keys),
+            Format::Text if io::stdout().is_terminal() => Writer::table(keys),
+            Format::Text => Writer::Lines(Box::new(buffered())),
+            Format::Json => Writer::Array(Box::new(buffered()), false),
+            Format::Ndjson => Writer::Ndjson(Box::new(buffered())),
+        };
+        let asked = Scan {
+            prefix: self.prefix,
+            after: self.after,
+            limit: self.limit,
+            keys_only: keys,
+        };
+        let mut items = Box::pin(scan(context.database().await?, &asked).await?);
+        while let Some(item) = items.try_next().await? {
+            writer.item(&item).map_err(stdout_error)?;
+        }
+        writer.finish().map_err(stdout_error)
+    }
+}
+
+/// Writes items in one of the forms.
+enum Writer {
+    Table(Box<Table<Box<dyn Write>>>),
+    Lines(Box<dyn Write>),
+    /// A JSON array, and whether it has an item already.
+    Array(Box<dyn Write>, bool),
+    Ndjson(Box<dyn Write>),
+}
+
+impl Writer {
+    fn table(keys_only: bool) -> Self {
+        let column = |title, cut| Column { title, cut };
+        let mut columns = vec![column("KEY", true)];
+        if !keys_only {
+            columns.push(column("VALUE", true));
+        }
+        columns.extend([column("VERSION", false), column("UPDATED", false)]);
+        Self::Table(Box::new(Table::new(Box::new(buffered()), columns)))
+    }
+
+    fn item(&mut self, item: &ListedItem) -> io::Result<()> {
+        match self {
+            Self::Table(table) => {
+                let mut cells = vec![visible(&item.key).into_owned()];
+                cells.extend(item.value.as_ref().map(|value| visible(value).into_owned()));
+                cells.push(item.etag.version.to_string());
+                cells.push(item.updated_at.format("%Y-%m-%d %H:%M:%SZ").to_string());
+                table.row(cells)
+            }
+            Self::Lines(out) => match &item.value {
+                Some(value) => writeln!(out, "{}\t{}", visible(&item.key), visible(value)),
+                None => writeln!(out, "{}", visible(&item.key)),
+            },
+            Self::Array(out, begun) => {
+                out.write_all(if *begun { b",\n" } else { b"[" })?;
+                *begun = true;
+                Ok(serde_json::to_writer(out, &Shown::listed(item))?)
+            }
+            Self::Ndjson(out) => {
+                serde_json::to_writer(&mut *out, &Shown::listed(item))?;
+                out.write_all(b"\n")
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Table(table) => {
+                if !table.finish()? {
+                    output::note("no items");
+                }
+                Ok(())
+            }
+            Self::Array(mut out, begun) => {
+                out.write_all(if begun { b"]\n" } else { b"[]\n" })?;
+                out.flush()
+            }
+            Self::Lines(mut out) | Self::Ndjson(mut out) => out.flush(),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The database's errors in words: what happened, why, and what to do next. Never a password.
+
+use std::io;
+
+use entity::{
+    DatabaseUrl, Engine,
+    failure::{Failure, failure},
+    write::WriteError,
+};
+use migration::migrate::MigrateError;
+use sea_orm::{DbErr, RuntimeErr, sqlx};
+
+const NOT_MIGRATED: &str = "the database is not migrated; run kvctl migrate";
+
+/// Why there is no connection.
+pub fn no_connection(url: &DatabaseUrl, error: &DbErr) -> String {
+    let next = match driver(error) {
+        Some(sqlx::Error::Database(error)) => match &*error.code().unwrap_or_default() {
+            "28P01" | "28000" => "check the user and the password in the database URL",
+            "3D000" | "42000" if error.message().to_lowercase().contains("database") => {
+                "create the database, or check its name in the URL"
+            }
+            "14" => "is the path right? kvctl migrate creates the file",
+            "26" => "is it the file of another program?",
+            "53300" | "08004" => "try again when others are done",
+            _ => "check the database URL",
+        },
+        Some(sqlx::Error::Tls(_)) => "check sslmode and the certificates in the database URL",
+        _ if url.engine() == Engine::Sqlite => "check the database URL",
+        _ => "is the server running there, and is the database URL right?",
+    };
+    format!("cannot connect to {url}: {}; {next}", cause(error))
+}
+
+/// Why a statement failed.
+pub fn failed(error: &DbErr) -> String {
+    let why = cause(error);
+    match failure(error) {
+        Failure::NotMigrated => NOT_MIGRATED.to_owned(),
+        Failure::NoConnection => {
+            format!("no connection to the database: {why}; try again when it is back")
+        }
+        Failure::Unknown => {
+            format!("the connection to the database broke: {why}; try again when it is back")
+        }
+        Failure::RolledBack | Failure::Cancelled => match code(error).as_str() {
+            "55P03" | "1205" | "5" | "261" | "517" | "3572" => {
+                format!("somebody else holds a lock for too long: {why}; try again later")
+            }
+            "25006" | "1290" | "1792" | "1836" | "8" | "264" | "520" | "776" | "1032" => {
+                format!("the database is read-only: {why}; name one that can be written")
+            }
+            _ => format!("the database stopped it: {why}; try again"),
+        },
+        Failure::Duplicate | Failure::Refused => match code(error).as_str() {
+            "42501" | "1142" | "1143" | "1044" | "1227" => {
+                format!("the database user lacks a right: {why}; grant it, or use another user")
+            }
+            "1153" | "1301" => {
+                format!("larger than the server takes: {why}; raise max_allowed_packet there")
+            }
+            _ => format!("the database refused: {why}"),
+        },
+    }
+}
+
+/// Why a write has no outcome.
+pub fn unwritten(error: &WriteError) -> String {
+    match error {
+        WriteError::Abandoned | WriteError::Contended => format!("{error}; try again"),
+        WriteError::NotWritten(error) if failure(error) == Failure::NotMigrated => failed(error),
+        WriteError::NotWritten(error) => format!("nothing was written: {}", failed(error)),
+        WriteError::Unknown(error) => format!(
+            "the connection broke, and the write may or may not have been applied: {}; \
+             see what is there before you try again",
+            cause(error)
+        ),
+    }
+}
+
+/// Why a migration was not run.
+pub fn unmigrated(error: &MigrateError) -> String {
+    match error {
+        MigrateError::Database(error) => failed(error),
+        MigrateError::ForeignTable(_) => {
+            format!("{error}; rename it, or give kvd a database or a schema of its own")
+        }
+        MigrateError::Newer(_) => error.to_string(),
+        MigrateError::Locked => format!("{error}; try again when it is done"),
+    }
+}
+
+/// The driver's error in SeaORM's.
+fn driver(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+        | DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause)) => Some(cause),
+        _ => None,
+    }
+}
+
+/// The server's code: SQLSTATE of PostgreSQL, the number of MySQL and SQLite.
+fn code(error: &DbErr) -> String {
+    let Some(sqlx::Error::Database(error)) = driver(error) else {
+        return String::new();
+    };
+    match error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        Some(mysql) => mysql.number().to_string(),
+        None => error.code().unwrap_or_default().into_owned(),
+    }
+}
+
+/// What the server, the driver or the system said, in one line.
+fn cause(error: &DbErr) -> String {
+    let said = match (driver(error), error) {
+        (Some(sqlx::Error::Database(error)), _) => error.message().to_owned(),
+        (Some(sqlx::Error::Io(error)), _) => system(error),
+        (Some(sqlx::Error::Tls(error)), _) => error.to_string(),
+        (Some(sqlx::Error::PoolTimedOut), _) | (None, DbErr::ConnectionAcquire(_)) => {
+            "it does not answer".to_owned()
+        }
+        (Some(error), _) => error.to_string(),
+        (None, error) => error.to_string(),
+    };
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The system's words without its number.
+fn system(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
+    }
+}

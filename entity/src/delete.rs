@@ -1,0 +1,123 @@
+//! Deleting several keys, all or nothing.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{
+    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+
+use crate::{
+    ETag,
+    failure::{Failure, failure},
+    item::{Column, Entity},
+    write::{MAX_RERUNS, WriteError},
+};
+
+/// Keys of one statement: the engines take at least 32 766 parameters.
+const CHUNK_KEYS: usize = 1_000;
+
+/// Which items to delete.
+#[derive(Clone, Debug, Default)]
+pub struct Delete {
+    /// Any text, so that rows written by other software can be deleted too.
+    pub keys: Vec<String>,
+    /// The tag that each item must have.
+    pub if_match: Option<ETag>,
+    /// Do not mind keys that do not exist.
+    pub ignore_missing: bool,
+}
+
+/// What a delete did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// So many items.
+    All(u64),
+    /// These keys do not exist; nothing was deleted.
+    Missing(Vec<String>),
+    /// An item has this tag; nothing was deleted.
+    PreconditionFailed(ETag),
+}
+
+/// One transaction that locks the rows in the order of their keys before it deletes any.
+///
+/// # Errors
+/// See [`WriteError`].
+pub async fn delete(pool: &DatabaseConnection, delete: &Delete) -> Result<Deleted, WriteError> {
+    let mut keys = delete.keys.clone();
+    keys.sort();
+    keys.dedup();
+    for _ in 0..MAX_RERUNS {
+        match attempt(pool, &keys, delete).await {
+            Err(WriteError::NotWritten(error)) if failure(&error) == Failure::RolledBack => {}
+            done => return done,
+        }
+    }
+    Err(WriteError::Contended)
+}
+
+async fn attempt(
+    pool: &DatabaseConnection,
+    keys: &[String],
+    delete: &Delete,
+) -> Result<Deleted, WriteError> {
+    let options = TransactionOptions {
+        // SQLite: the lock for writing at once; it could not be had after a read.
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..Default::default()
+    };
+    let transaction = pool.begin_with_options(options).await;
+    let transaction = transaction.map_err(WriteError::NotWritten)?;
+    let done = within(&transaction, keys, delete).await;
+    match done {
+        Ok(Deleted::All(_)) => transaction.commit().await.map_err(WriteError::of)?,
+        // If it cannot be told, the server takes it back with the end of the connection.
+        Ok(Deleted::Missing(_) | Deleted::PreconditionFailed(_)) | Err(_) => {
+            let _ = transaction.rollback().await;
+        }
+    }
+    done.map_err(WriteError::NotWritten)
+}
+
+async fn within(
+    transaction: &DatabaseTransaction,
+    keys: &[String],
+    delete: &Delete,
+) -> Result<Deleted, DbErr> {
+    let mut found = BTreeMap::new();
+    for keys in keys.chunks(CHUNK_KEYS) {
+        let rows: Vec<(String, i64, i64)> = Entity::find()
+            .select_only()
+            .columns([Column::Key, Column::Id, Column::Version])
+            .filter(Column::Key.is_in(keys))
+            .order_by_asc(Column::Key)
+            .lock_exclusive()
+            .into_tuple()
+            .all(transaction)
+            .await?;
+        found.extend(
+            rows.into_iter()
+                .map(|(key, id, version)| (key, ETag { id, version })),
+        );
+    }
+    if let Some(expected) = delete.if_match
+        && let Some(other) = found.values().find(|tag| **tag != expected)
+    {
+        return Ok(Deleted::PreconditionFailed(*other));
+    }
+    let missing = keys.iter().filter(|key| !found.contains_key(*key));
+    let missing: Vec<_> = missing.cloned().collect();
+    if !missing.is_empty() && !delete.ignore_missing {
+        return Ok(Deleted::Missing(missing));
+    }
+    let ids: Vec<_> = found.values().map(|tag| tag.id).collect();
+    let mut deleted = 0;
+    for ids in ids.chunks(CHUNK_KEYS) {
+        let done = Entity::delete_many()
+            .filter(Column::Id.is_in(ids.iter().copied()))
+            .exec(transaction)
+            .await?;
+        deleted += done.rows_affected;
+    }
+    Ok(Deleted::All(deleted))
+}

@@ -1,0 +1,344 @@
+//! Many items at once, all or nothing.
+//!
+//! Lines are first *staged* in a temporary table of the session, which touches nothing that others
+//! use, however long it takes. Then they are *merged* into `items` in one transaction, in chunks in
+//! the order of their keys: everybody who writes several keys locks them in this order, so nobody
+//! waits in a circle. Until [`Merged::commit`] nothing is decided, and dropping any of the stages
+//! leaves no trace.
+
+mod dialect;
+mod stage;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Statement};
+
+use self::dialect::Dialect;
+use crate::{
+    Key, Value,
+    failure::{Failure, failure},
+    held::Held,
+    write::WriteError,
+};
+
+/// Lines merged by one statement. So that others wait only briefly where a statement as a whole
+/// locks something: MariaDB's counter of ids.
+const CHUNK_LINES: u64 = 5_000;
+/// How often a merge is run again that lost against other writers.
+const MAX_RERUNS: u32 = 10;
+
+/// An item to store, and the number of the line it stands on.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub number: u64,
+    pub key: Key,
+    pub value: Value,
+}
+
+/// What to do with a key that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Store nothing at all. Nor may a key be on two lines.
+    Error,
+    /// Leave it as it is. Of a key on several lines the first counts.
+    Skip,
+    /// Update it. Of a key on several lines the last counts.
+    Overwrite,
+}
+
+/// What became of the lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    pub created: u64,
+    pub updated: u64,
+    pub skipped: u64,
+}
+
+/// Why nothing was stored, but for an unknown outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("line {again}: the key {key:?} is on line {first} already")]
+    Repeated { key: String, first: u64, again: u64 },
+    /// Its line is the first of so many.
+    #[error("line {line}: the key {key:?} exists already")]
+    Exists { key: String, line: u64, lines: u64 },
+    #[error("{0}")]
+    Write(#[from] WriteError),
+}
+
+impl From<DbErr> for LoadError {
+    /// Of a statement before `COMMIT`, without which nothing is written.
+    fn from(error: DbErr) -> Self {
+        Self::Write(WriteError::NotWritten(error))
+    }
+}
+
+/// Lines being staged.
+pub struct Load {
+    held: Held,
+    dialect: &'static Dialect,
+    on_conflict: OnConflict,
+    lines: u64,
+}
+
+impl Load {
+    /// # Errors
+    /// What the database said.
+    pub async fn begin(
+        pool: &DatabaseConnection,
+        on_conflict: OnConflict,
+    ) -> Result<Self, LoadError> {
+        let held = Held::acquire(pool).await?.for_one_use().await;
+        let dialect = Dialect::of(held.get_database_backend());
+        for sql in dialect.prepare {
+            held.execute_unprepared(sql).await?;
+        }
+        Ok(Self {
+            held,
+            dialect,
+            on_conflict,
+            lines: 0,
+        })
+    }
+
+    /// Takes some lines, a mebibyte or so: they are sent as one message.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn stage(&mut self, lines: Vec<Line>) -> Result<(), LoadError> {
+        self.lines += lines.len() as u64;
+        stage::send(&self.held, lines).await?;
+        Ok(())
+    }
+
+    /// That was all.
+    ///
+    /// # Errors
+    /// [`LoadError::Repeated`], or what the database said.
+    pub async fn staged(self) -> Result<Staged, LoadError> {
+        for sql in self.dialect.index {
+            self.held.execute_unprepared(sql).await?;
+        }
+        let staged = Staged(self);
+        if staged.0.on_conflict == OnConflict::Error {
+            staged.refuse_repeated().await?;
+        }
+        Ok(staged)
+    }
+
+    async fn query_one(
+        &self,
+        sql: &str,
+        values: Vec<sea_orm::Value>,
+    ) -> Result<QueryResult, DbErr> {
+        let backend = self.held.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, sql, values);
+        let row = self.held.query_one_raw(statement).await?;
+        row.ok_or_else(|| DbErr::RecordNotFound("a row of an aggregate".to_owned()))
+    }
+}
+
+/// All lines, staged.
+pub struct Staged(Load);
+
+impl Staged {
+    pub fn lines(&self) -> u64 {
+        self.0.lines
+    }
+
+    async fn refuse_repeated(&self) -> Result<(), LoadError> {
+        let Load { held, dialect, .. } = &self.0;
+        let backend = held.get_database_backend();
+        let statement = Statement::from_string(backend, dialect.repeated);
+        match held.query_one_raw(statement).await? {
+            None => Ok(()),
+            Some(row) => Err(LoadError::Repeated {
+                key: row.try_get("", "key")?,
+                first: number(&row, "first_line")?,
+                again: number(&row, "last_line")?,
+            }),
+        }
+    }
+
+    /// What [`merge`](Self::merge) would do, were it done now. Only reads.
+    ///
+    /// # Errors
+    /// [`LoadError::Exists`], or what the database said.
+    pub async fn preview(&self) -> Result<Loaded, LoadError> {
+        let Load {
+            dialect,
+            on_conflict,
+            lines,
+            ..
+        } = &self.0;
+        let row = self.0.query_one(dialect.existing, Vec::new()).await?;
+        let keys = number(&row, "staged_keys")?;
+        let existing = number(&row, "existing_keys")?;
+        let (created, updated) = match on_conflict {
+            OnConflict::Error if existing > 0 => {
+                let line = row.try_get::<i64>("", "first_line")?;
+                let key = self
+                    .0
+                    .query_one(dialect.key_of_line, vec![line.into()])
+                    .await?;
+                return Err(LoadError::Exists {
+                    key: key.try_get("", "key")?,
+                    line: line.unsigned_abs(),
+                    lines: existing,
+                });
+            }
+            OnConflict::Error | OnConflict::Skip => (keys - existing, 0),
+            OnConflict::Overwrite => (keys - existing, existing),
+        };
+        Ok(Loaded {
+            created,
+            updated,
+            skipped: lines - created - updated,
+        })
+    }
+
+    /// Merges chunk by chunk, telling `progress` the lines of each. Begins anew if another
+    /// transaction was in the way.
+    ///
+    /// # Errors
+    /// [`LoadError::Exists`], or what the database said.
+    pub async fn merge(self, mut progress: impl FnMut(Progress)) -> Result<Merged, LoadError> {
+        for _ in 0..MAX_RERUNS {
+            progress(Progress::Begun);
+            match self.merge_once(&mut progress).await {
+                Ok(Some(loaded)) => {
+                    return Ok(Merged {
+                        load: self.0,
+                        loaded,
+                    });
+                }
+                Ok(None) => {
+                    self.undo().await?;
+                    // Names the line; were the keys deleted meanwhile, the next run succeeds.
+                    self.preview().await?;
+                }
+                Err(error) if failure(&error) == Failure::RolledBack => self.undo().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Contended.into())
+    }
+
+    async fn undo(&self) -> Result<(), DbErr> {
+        let Load { held, dialect, .. } = &self.0;
+        held.execute_unprepared(dialect.undo).await.map(drop)
+    }
+
+    /// `None` if a key exists that must not.
+    async fn merge_once(
+        &self,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<Option<Loaded>, DbErr> {
+        let Load {
+            held,
+            dialect,
+            on_conflict,
+            lines,
+        } = &self.0;
+        held.execute_unprepared(dialect.begin).await?;
+        let mut loaded = Loaded::default();
+        // No key is empty, so all are above this.
+        let mut above = String::new();
+        while let Some(chunk) = self.chunk_above(&above).await? {
+            let (created, updated) = self.merge_chunk(&above, &chunk).await?;
+            if *on_conflict == OnConflict::Error && created < chunk.keys {
+                return Ok(None);
+            }
+            loaded.created += created;
+            loaded.updated += updated;
+            progress(Progress::Merged(chunk.lines));
+            above = chunk.last_key;
+        }
+        loaded.skipped = lines - loaded.created - loaded.updated;
+        Ok(Some(loaded))
+    }
+
+    async fn chunk_above(&self, above: &str) -> Result<Option<Chunk>, DbErr> {
+        let values = vec![above.into(), (CHUNK_LINES as i64).into()];
+        let row = self.0.query_one(self.0.dialect.chunk, values).await?;
+        let Some(last_key) = row.try_get("", "last_key")? else {
+            return Ok(None);
+        };
+        Ok(Some(Chunk {
+            last_key,
+            lines: number(&row, "staged_lines")?,
+            keys: number(&row, "staged_keys")?,
+        }))
+    }
+
+    /// How many items it created and updated.
+    async fn merge_chunk(&self, above: &str, chunk: &Chunk) -> Result<(u64, u64), DbErr> {
+        let Load {
+            held,
+            dialect,
+            on_conflict,
+            ..
+        } = &self.0;
+        let statement = |sql| {
+            let values = [above.into(), chunk.last_key.as_str().into()];
+            Statement::from_sql_and_values(held.get_database_backend(), sql, values)
+        };
+        if let Some(lock) = dialect.lock {
+            held.query_all_raw(statement(lock)).await?;
+        }
+        let merge = match on_conflict {
+            OnConflict::Error | OnConflict::Skip => dialect.skip,
+            OnConflict::Overwrite => dialect.overwrite,
+        };
+        if dialect.returns_versions {
+            let rows = held.query_all_raw(statement(merge)).await?;
+            let mut created = 0;
+            for row in &rows {
+                // An update makes the version at least 2.
+                created += u64::from(row.try_get::<i64>("", "version")? == 1);
+            }
+            return Ok((created, rows.len() as u64 - created));
+        }
+        let affected = held.execute_raw(statement(merge)).await?.rows_affected();
+        Ok(match on_conflict {
+            OnConflict::Error | OnConflict::Skip => (affected, 0),
+            // MySQL counts an update twice.
+            OnConflict::Overwrite => (2 * chunk.keys - affected, affected - chunk.keys),
+        })
+    }
+}
+
+/// How far a merge is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// At its beginning, perhaps again.
+    Begun,
+    /// So many lines further.
+    Merged(u64),
+}
+
+struct Chunk {
+    last_key: String,
+    lines: u64,
+    keys: u64,
+}
+
+/// All lines merged, but not for good.
+pub struct Merged {
+    load: Load,
+    loaded: Loaded,
+}
+
+impl Merged {
+    /// Must run to its end: dropping this future leaves the outcome unknown.
+    ///
+    /// # Errors
+    /// Nothing was stored, or it is unknown whether it was.
+    pub async fn commit(self) -> Result<Loaded, LoadError> {
+        let done = self.load.held.execute_unprepared("COMMIT").await;
+        done.map_err(WriteError::of)?;
+        Ok(self.loaded)
+    }
+}
+
+fn number(row: &QueryResult, column: &str) -> Result<u64, DbErr> {
+    Ok(row.try_get::<i64>("", column)?.unsigned_abs())
+}

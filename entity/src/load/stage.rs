@@ -1,0 +1,75 @@
+//! How lines get into the temporary table.
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
+
+use super::Line;
+use crate::held::Held;
+
+/// The rows of one `INSERT`: the engines take at least 32 766 parameters, three for each.
+const INSERT_ROWS: usize = 1_000;
+
+pub(super) async fn send(held: &Held, lines: Vec<Line>) -> Result<(), DbErr> {
+    let (backend, key) = match held.get_database_backend() {
+        DbBackend::Postgres => {
+            let sql = "COPY kvctl_load (line, key, value) FROM STDIN";
+            return held.copy_in(sql, copy_text(&lines)).await;
+        }
+        DbBackend::MySql => (DbBackend::MySql, "`key`"),
+        other => (other, "\"key\""),
+    };
+    let mut lines = lines.into_iter().peekable();
+    while lines.peek().is_some() {
+        let mut values: Vec<Value> = Vec::with_capacity(3 * INSERT_ROWS);
+        for line in lines.by_ref().take(INSERT_ROWS) {
+            values.push((line.number as i64).into());
+            values.push(line.key.into_string().into());
+            values.push(line.value.into_string().into());
+        }
+        let rows = vec!["(?, ?, ?)"; values.len() / 3].join(", ");
+        let sql = format!("INSERT INTO kvctl_load (line, {key}, value) VALUES {rows}");
+        held.execute_raw(Statement::from_sql_and_values(backend, sql, values))
+            .await?;
+    }
+    Ok(())
+}
+
+/// The text format of PostgreSQL's `COPY`.
+fn copy_text(lines: &[Line]) -> Vec<u8> {
+    let text = lines
+        .iter()
+        .map(|line| line.key.as_str().len() + line.value.as_str().len() + 24);
+    let mut data = Vec::with_capacity(text.sum());
+    for line in lines {
+        data.extend(line.number.to_string().into_bytes());
+        data.push(b'\t');
+        escape(line.key.as_str(), &mut data);
+        data.push(b'\t');
+        escape(line.value.as_str(), &mut data);
+        data.push(b'\n');
+    }
+    data
+}
+
+fn escape(text: &str, data: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => data.extend(b"\\\\"),
+            b'\t' => data.extend(b"\\t"),
+            b'\n' => data.extend(b"\\n"),
+            b'\r' => data.extend(b"\\r"),
+            other => data.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_a_meaning_to_copy_is_escaped() {
+        let mut data = Vec::new();
+        escape("a\tb\nc\rd\\e\\.é", &mut data);
+        assert_eq!(data, "a\\tb\\nc\\rd\\\\e\\\\.é".as_bytes());
+    }
+}
