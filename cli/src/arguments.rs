@@ -1,7 +1,7 @@
 //! Arguments that several commands take.
 
 use clap::Args;
-use entity::Prefix;
+use entity::{Prefix, Value, value::InvalidValue};
 
 /// The bound on values.
 #[derive(Clone, Copy, Debug, Args)]
@@ -9,6 +9,17 @@ pub struct MaxValueBytes {
     /// Most bytes of a value; the same as kvd's
     #[arg(long, env, value_name = "BYTES", default_value = "262144")]
     pub max_value_bytes: usize,
+}
+
+impl MaxValueBytes {
+    /// # Errors
+    /// Why the text is no value, and what to do about it.
+    pub fn value(self, text: String) -> Result<Value, String> {
+        Value::new(text, self.max_value_bytes).map_err(|error| match error {
+            InvalidValue::TooLarge { .. } => format!("{error} (see --max-value-bytes)"),
+            InvalidValue::Nul => error.to_string(),
+        })
+    }
 }
 
 /// For clap.

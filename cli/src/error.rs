@@ -25,8 +25,8 @@ pub enum CliError {
     Failed(String),
     #[error("interrupted; nothing was written")]
     Interrupted,
-    #[error("{0}: {1}")]
-    Io(String, io::Error),
+    #[error("{name}: {}", explain::system(.error))]
+    Io { name: String, error: io::Error },
     #[error("{}", explain::failed(.0))]
     Database(#[from] DbErr),
     #[error("{}", explain::unwritten(.0))]
@@ -36,6 +36,11 @@ pub enum CliError {
 }
 
 impl CliError {
+    pub fn io(name: impl Into<String>, error: io::Error) -> Self {
+        let name = name.into();
+        Self::Io { name, error }
+    }
+
     pub fn no_key(key: &str) -> Self {
         Self::NotSo(format!("no key {key:?}; kvctl list shows those there are"))
     }
@@ -61,7 +66,7 @@ impl From<LoadError> for CliError {
 pub fn exit(done: Result<(), CliError>) -> ExitCode {
     let error = match done {
         Ok(()) => return ExitCode::SUCCESS,
-        Err(CliError::Io(_, error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        Err(CliError::Io { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => {
             return ExitCode::SUCCESS;
         }
         Err(error) => error,

@@ -127,7 +127,7 @@ fn cause(error: &DbErr) -> String {
 }
 
 /// The system's words without its number.
-fn system(error: &io::Error) -> String {
+pub fn system(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((words, _)) => words.to_lowercase(),

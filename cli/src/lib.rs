@@ -145,7 +145,7 @@ fn run(kvctl: Kvctl) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::Io("the runtime".to_owned(), error))?;
+        .map_err(|error| CliError::io("the runtime", error))?;
     runtime.block_on(async {
         let done = kvctl.command.run(&context).await;
         if let Err(CliError::Interrupted) = done {

@@ -18,10 +18,11 @@ use tokio::{
 };
 
 use crate::{
+    arguments::MaxValueBytes,
     error::CliError,
     ndjson::Items,
     output,
-    progress::{self, Work},
+    progress::{self, Wiped, Work},
 };
 
 /// Lines sent to the database at once: bounded in number, and in bytes but for the last one.
@@ -41,8 +42,8 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be opened.
-    pub fn file(path: &str, max_value_bytes: usize) -> Result<Self, CliError> {
-        let wrong = |error| CliError::Io(path.to_owned(), error);
+    pub fn file(path: &str, max: MaxValueBytes) -> Result<Self, CliError> {
+        let wrong = |error| CliError::io(path, error);
         let (reader, work, name): (Box<dyn Read + Send>, _, _) = if path == "-" {
             (Box::new(io::stdin()), Work::SomeItems, "standard input")
         } else {
@@ -56,7 +57,7 @@ impl Source {
             Work::Items(_) | Work::SomeItems => (ProgressBar::hidden(), bar.clone()),
         };
         let reader = BufReader::with_capacity(1 << 16, of_bytes.wrap_read(reader));
-        let items = Items::new(reader, name.to_owned(), max_value_bytes);
+        let items = Items::new(reader, name.to_owned(), max);
         Ok(Self {
             items: Box::new(items.inspect(move |_| of_items.inc(1))),
             bar,
@@ -64,11 +65,13 @@ impl Source {
     }
 
     /// As many items as this iterator makes.
-    pub fn made(items: impl ExactSizeIterator<Item = Line> + Send + 'static) -> Self {
+    pub fn made(
+        items: impl ExactSizeIterator<Item = Result<Line, CliError>> + Send + 'static,
+    ) -> Self {
         let bar = progress::bar("making", Work::Items(items.len() as u64));
         let counted = bar.clone();
         Self {
-            items: Box::new(items.inspect(move |_| counted.inc(1)).map(Ok)),
+            items: Box::new(items.inspect(move |_| counted.inc(1))),
             bar,
         }
     }
@@ -120,14 +123,12 @@ pub async fn load(
     } else {
         let merged = uninterrupted(async {
             let staged = staged(database, source, on_conflict).await?;
-            let bar = progress::bar("storing", Work::Items(staged.lines()));
+            let bar = Wiped(progress::bar("storing", Work::Items(staged.lines())));
             let merged = staged.merge(|progress| match progress {
-                Progress::Begun => bar.reset(),
-                Progress::Merged(lines) => bar.inc(lines),
+                Progress::Begun => bar.0.reset(),
+                Progress::Merged(lines) => bar.0.inc(lines),
             });
-            let merged = merged.await;
-            bar.finish_and_clear();
-            Ok(merged?)
+            Ok(merged.await?)
         });
         // From here on signals are ignored: who interrupted this would not know what came of it.
         merged.await?.commit().await?
@@ -141,17 +142,12 @@ async fn staged(
     on_conflict: OnConflict,
 ) -> Result<entity::load::Staged, CliError> {
     let mut load = Load::begin(database, on_conflict).await?;
-    let bar = source.bar.clone();
+    let _bar = Wiped(source.bar.clone());
     let mut batches = source.batches();
-    let staged = async {
-        while let Some(batch) = batches.recv().await {
-            load.stage(batch?).await?;
-        }
-        Ok(load.staged().await?)
-    };
-    let staged = staged.await;
-    bar.finish_and_clear();
-    staged
+    while let Some(batch) = batches.recv().await {
+        load.stage(batch?).await?;
+    }
+    Ok(load.staged().await?)
 }
 
 fn report(loaded: Loaded, as_json: bool) -> Result<(), CliError> {
@@ -171,7 +167,7 @@ fn report(loaded: Loaded, as_json: bool) -> Result<(), CliError> {
 
 /// The work, unless somebody asks the program to stop: dropping it leaves no trace.
 async fn uninterrupted<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let deaf = |error| CliError::Io("cannot listen to signals".to_owned(), error);
+    let deaf = |error| CliError::io("cannot listen to signals", error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(deaf)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(deaf)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(deaf)?;

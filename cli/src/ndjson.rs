@@ -2,10 +2,10 @@
 
 use std::io::{BufRead, Read};
 
-use entity::{Key, Value, load::Line};
+use entity::{Key, load::Line};
 use serde::{Deserialize, de::IgnoredAny};
 
-use crate::error::CliError;
+use crate::{arguments::MaxValueBytes, error::CliError};
 
 /// A byte order mark, as some editors put it in front.
 const MARK: &[u8] = "\u{feff}".as_bytes();
@@ -15,7 +15,7 @@ pub struct Items<R> {
     reader: R,
     /// What errors call it.
     name: String,
-    max_value_bytes: usize,
+    max: MaxValueBytes,
     number: u64,
 }
 
@@ -36,11 +36,11 @@ struct Row {
 }
 
 impl<R: BufRead> Items<R> {
-    pub fn new(reader: R, name: String, max_value_bytes: usize) -> Self {
+    pub fn new(reader: R, name: String, max: MaxValueBytes) -> Self {
         Self {
             reader,
             name,
-            max_value_bytes,
+            max,
             number: 0,
         }
     }
@@ -48,12 +48,12 @@ impl<R: BufRead> Items<R> {
     /// The next line with its number, without the bytes that end it.
     fn line(&mut self) -> Result<Option<Vec<u8>>, CliError> {
         // A key and a value of escapes only, and as much again as anybody may put around them.
-        let most = 6 * (self.max_value_bytes + entity::key::MAX_KEY_BYTES) + 4096;
+        let most = 6 * (self.max.max_value_bytes + entity::key::MAX_KEY_BYTES) + 4096;
         let mut line = Vec::new();
         let read = (&mut self.reader)
             .take(most as u64)
             .read_until(b'\n', &mut line)
-            .map_err(|error| CliError::Io(self.name.clone(), error))?;
+            .map_err(|error| CliError::io(self.name.as_str(), error))?;
         if read == 0 {
             return Ok(None);
         }
@@ -78,8 +78,8 @@ impl<R: BufRead> Items<R> {
             self.wrong(&format!("{text} (column {})", error.column()))
         })?;
         let key = Key::new(row.key).map_err(|error| self.wrong(&error.to_string()))?;
-        let value = Value::new(row.value, self.max_value_bytes)
-            .map_err(|error| self.wrong(&error.to_string()))?;
+        let value = self.max.value(row.value);
+        let value = value.map_err(|error| self.wrong(&error))?;
         Ok(Line {
             number: self.number,
             key,

@@ -48,7 +48,7 @@ pub fn buffered() -> BufWriter<StdoutLock<'static>> {
 
 /// For `map_err` of what is written there.
 pub fn stdout_error(error: io::Error) -> CliError {
-    CliError::Io("standard output".to_owned(), error)
+    CliError::io("standard output", error)
 }
 
 /// Text as it is.

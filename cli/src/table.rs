@@ -1,6 +1,6 @@
 //! Rows in aligned columns that fit the terminal. What does not fit is cut, visibly.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
@@ -111,10 +111,8 @@ impl<W: Write> Table<W> {
 
 /// Of the terminal; of something else what `COLUMNS` says.
 fn width() -> usize {
-    if io::stdout().is_terminal() {
-        if let Some((Width(columns), _)) = terminal_size_of(io::stdout()) {
-            return usize::from(columns);
-        }
+    if let Some((Width(columns), _)) = terminal_size_of(io::stdout()) {
+        return usize::from(columns);
     }
     let columns = std::env::var("COLUMNS").ok();
     let columns = columns.and_then(|columns| columns.parse().ok());

@@ -95,10 +95,10 @@ pub async fn hand_made(db: &impl ConnectionTrait) -> Result<Option<HandMade>, Db
     if shape(db).await? != Shape::HandMade {
         return Ok(None);
     }
-    let sql = "SELECT count(*) AS rows, count(*) FILTER (WHERE NOT coalesce( \
-               least(created_at, updated_at) >= '0001-01-01' AND \
-               greatest(created_at, updated_at) < '10000-01-01' AND \
-               created_at IS NOT NULL AND updated_at IS NOT NULL, false)) AS timeless FROM items";
+    let sql = "SELECT count(*) AS rows, count(*) FILTER (WHERE ( \
+               created_at >= '0001-01-01' AND created_at < '10000-01-01' AND \
+               updated_at >= '0001-01-01' AND updated_at < '10000-01-01') IS NOT TRUE) AS timeless \
+               FROM items";
     let statement = Statement::from_string(db.get_database_backend(), sql);
     let Some(row) = db.query_one_raw(statement).await? else {
         return Ok(None);

@@ -14,7 +14,7 @@ use crate::{
     Context, arguments,
     error::CliError,
     output::{self, Format, Shown, buffered, stdout_error},
-    progress::{self, Work},
+    progress::{self, Wiped, Work},
 };
 
 /// Write all items as lines of JSON, as they are at one moment
@@ -45,6 +45,7 @@ impl Export {
         } else {
             ProgressBar::hidden()
         };
+        let bar = Wiped(bar);
         let asked = Scan {
             prefix: self.prefix,
             ..Scan::default()
@@ -60,10 +61,10 @@ impl Export {
                 .map_err(io::Error::from)
                 .and_then(|()| out.write_all(b"\n"))
                 .map_err(stdout_error)?;
-            bar.inc(1);
+            bar.0.inc(1);
         }
         out.flush().map_err(stdout_error)?;
-        bar.finish_and_clear();
+        drop(bar);
         if odd > 0 {
             output::note(&format!(
                 "{odd} of the keys break the rule of keys, and import would refuse them"

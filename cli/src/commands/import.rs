@@ -50,7 +50,7 @@ impl Import {
     /// A key exists that must not, or see [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
         let json = context.output.is_json()?;
-        let source = Source::file(&self.file, self.max.max_value_bytes)?;
+        let source = Source::file(&self.file, self.max)?;
         let on_conflict = match self.on_conflict {
             Conflict::Error => OnConflict::Error,
             Conflict::Skip => OnConflict::Skip,

@@ -70,14 +70,16 @@ async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
     let server = inspect::server(database).await?;
     let status = migrate::status(database).await?;
     let pending: Vec<_> = status.pending().map(str::to_owned).collect();
-    let (mut items, mut disk_bytes, mut odd_keys) = (None, None, Vec::new());
+    let (mut items, mut disk_bytes, mut odd_keys) = (None, None, None);
     if pending.is_empty() {
         items = Some(list::count(database, &entity::Prefix::default()).await?);
         disk_bytes = Some(inspect::disk_bytes(database).await?);
-        odd_keys = read::odd_keys(database).await?;
+        odd_keys = Some(read::odd_keys(database).await?);
     }
-    if !json {
-        note_odd_keys(&odd_keys);
+    if let Some(keys) = &odd_keys
+        && !json
+    {
+        note_odd_keys(keys);
     }
     Ok(vec![
         ("engine", json!(server.engine)),
@@ -90,7 +92,7 @@ async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
             if json {
                 json!(odd_keys)
             } else {
-                json!(odd_keys.len())
+                json!(odd_keys.map(|keys| keys.len()))
             },
         ),
     ])

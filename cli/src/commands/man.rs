@@ -18,7 +18,7 @@ impl Man {
     /// # Errors
     /// They cannot be written.
     pub fn run(self) -> Result<(), CliError> {
-        let wrong = |error| CliError::Io(self.directory.display().to_string(), error);
+        let wrong = |error| CliError::io(self.directory.display().to_string(), error);
         fs::create_dir_all(&self.directory).map_err(wrong)?;
         // Not the command `help`, which only repeats what the others have.
         let command = Kvctl::command().disable_help_subcommand(true);

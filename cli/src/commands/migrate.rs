@@ -94,10 +94,11 @@ async fn up(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
 }
 
 fn described(table: &HandMade) -> String {
-    format!(
-        "found a table items made by hand, with rows: {}",
-        table.rows
-    )
+    let rows = match table.rows {
+        1 => "1 row".to_owned(),
+        rows => format!("{rows} rows"),
+    };
+    format!("found a table items made by hand, with {rows}")
 }
 
 fn say(what: &str, names: &[String], json: bool) -> Result<(), CliError> {

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use clap::Args;
 use entity::{
-    ETag, Key, Precondition, Value,
+    ETag, Key, Precondition,
     write::{Action, Claim, Outcome, Write, write},
 };
 
@@ -49,10 +49,12 @@ impl Put {
     /// The condition does not hold, or see [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
         let json = context.output.is_json()?;
-        let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
-        let key = Key::new(self.key.as_str()).map_err(|error| usage(&error))?;
-        let value = read(&self.value)?;
-        let value = Value::new(value, self.max.max_value_bytes).map_err(|error| usage(&error))?;
+        let key = Key::new(self.key.as_str());
+        let key = key.map_err(|error| CliError::Usage(error.to_string()))?;
+        let value = self
+            .max
+            .value(read(&self.value)?)
+            .map_err(CliError::Usage)?;
         let (action, precondition) = match (self.if_match, self.create, self.update) {
             (Some(tag), ..) => (Action::Update(value), Precondition::is_tag(tag)),
             (None, true, _) => (Action::Create(value), Precondition::default()),
@@ -94,6 +96,6 @@ fn read(argument: &str) -> Result<String, CliError> {
         }
         None => return Ok(argument.to_owned()),
     };
-    let bytes = bytes.map_err(|error| CliError::Io(name.to_owned(), error))?;
+    let bytes = bytes.map_err(|error| CliError::io(name, error))?;
     String::from_utf8(bytes).map_err(|_| CliError::Usage(format!("{name}: a value is UTF-8 text")))
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use entity::{
-    Key, Prefix, Value,
+    Key, Prefix,
     load::{Line, OnConflict},
 };
 use fastrand::Rng;
@@ -48,10 +48,9 @@ impl Seed {
     /// See [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
         let json = context.output.is_json()?;
-        let max = self.max.max_value_bytes;
         let source = match &self.file {
-            Some(path) => Source::file(path, max)?,
-            None => Source::made(self.items(max)?),
+            Some(path) => Source::file(path, self.max)?,
+            None => Source::made(self.items()?),
         };
         load(
             context.database().await?,
@@ -63,34 +62,31 @@ impl Seed {
         .await
     }
 
+    /// Refuses at once what no item could have.
     fn items(
         self,
-        max: usize,
-    ) -> Result<impl ExactSizeIterator<Item = Line> + Send + 'static, CliError> {
-        // What holds for the last of them holds for all: the others are no longer.
-        let last = self.line(self.count, max)?;
-        Ok((0..self.count as usize).map(move |index| {
-            self.line(index as u32 + 1, max)
-                .unwrap_or_else(|_| last.clone())
-        }))
+    ) -> Result<impl ExactSizeIterator<Item = Result<Line, CliError>> + Send + 'static, CliError>
+    {
+        let (bytes, max) = (self.value_bytes, self.max.max_value_bytes);
+        if bytes > max {
+            return Err(CliError::Usage(format!(
+                "a value has at most {max} bytes (see --max-value-bytes), not {bytes}"
+            )));
+        }
+        // The others are no longer.
+        self.item(self.count)?;
+        Ok((0..self.count as usize).map(move |index| self.item(index as u32 + 1)))
     }
 
-    fn line(&self, number: u32, max: usize) -> Result<Line, CliError> {
-        let wrong = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
+    fn item(&self, number: u32) -> Result<Line, CliError> {
         let mut random = Rng::with_seed(number.into());
-        let bytes = if self.value_bytes > max {
-            max.saturating_add(1)
-        } else {
-            self.value_bytes
-        };
-        let value: String = std::iter::repeat_with(|| random.alphanumeric())
-            .take(bytes)
-            .collect();
+        let letters = std::iter::repeat_with(|| random.alphanumeric());
+        let value = letters.take(self.value_bytes).collect();
+        let key = Key::new(format!("{}{number:06}", self.prefix.as_str()));
         Ok(Line {
             number: number.into(),
-            key: Key::new(format!("{}{number:06}", self.prefix.as_str()))
-                .map_err(|error| wrong(&error))?,
-            value: Value::new(value, max).map_err(|error| wrong(&error))?,
+            key: key.map_err(|error| CliError::Usage(error.to_string()))?,
+            value: self.max.value(value).map_err(CliError::Usage)?,
         })
     }
 }

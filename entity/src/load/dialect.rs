@@ -5,8 +5,10 @@ use sea_orm::DbBackend;
 pub(super) struct Dialect {
     /// Makes `kvctl_load (line, key, value)`, where a key has the same type as in `items`.
     pub(super) prepare: &'static [&'static str],
-    /// Sorts the staged lines by key.
+    /// Makes the staged lines accessible in the order of their keys.
     pub(super) index: &'static [&'static str],
+    /// The same of lines that did not come in that order.
+    pub(super) index_unsorted: &'static [&'static str],
     /// The first key that is on several lines.
     pub(super) repeated: &'static str,
     /// How many of the staged keys exist.
@@ -21,11 +23,15 @@ pub(super) struct Dialect {
     /// Waits for everybody who has one of the keys of a chunk. Parameters: the key below the chunk,
     /// its last key.
     pub(super) lock: Option<&'static str>,
+    /// Merges a chunk that has no key twice, and fails if one exists: much cheaper than to look for
+    /// each. Parameters as of [`Self::lock`].
+    pub(super) create: &'static str,
     /// Merges a chunk, leaving existing items alone. Parameters as of [`Self::lock`].
     pub(super) skip: &'static str,
     /// Merges a chunk, updating existing items. Parameters as of [`Self::lock`].
     pub(super) overwrite: &'static str,
-    /// The merges return the version of each row they store.
+    /// [`Self::overwrite`] returns the version of each item it stores. Otherwise it counts as MySQL
+    /// does: a created item once, an updated one twice.
     pub(super) returns_versions: bool,
 }
 
@@ -125,11 +131,34 @@ macro_rules! lines {
     };
 }
 
+macro_rules! create {
+    ($key:literal, $above:literal, $last:literal) => {
+        concat!(
+            "INSERT INTO items (",
+            $key,
+            ", value) SELECT ",
+            $key,
+            ", value FROM kvctl_load ",
+            "WHERE ",
+            $key,
+            " > ",
+            $above,
+            " AND ",
+            $key,
+            " <= ",
+            $last,
+            " ORDER BY ",
+            $key
+        )
+    };
+}
+
 macro_rules! returning {
-    ($prepare:expr, $index:expr, $begin:literal, $undo:literal, $now:literal) => {
+    ($prepare:expr, $index:expr, $index_unsorted:expr, $begin:literal, $undo:literal, $now:literal) => {
         Dialect {
             prepare: $prepare,
             index: $index,
+            index_unsorted: $index_unsorted,
             repeated: repeated!("\"key\""),
             existing: existing!("\"key\""),
             key_of_line: "SELECT \"key\" FROM kvctl_load WHERE line = $1",
@@ -137,10 +166,11 @@ macro_rules! returning {
             undo: $undo,
             chunk: chunk!("\"key\"", "$1", "$2"),
             lock: None,
+            create: create!("\"key\"", "$1", "$2"),
             skip: concat!(
                 "INSERT INTO items (\"key\", value) ",
                 lines!("\"key\"", "$1", "$2", "ASC"),
-                " ON CONFLICT (\"key\") DO NOTHING RETURNING version"
+                " ON CONFLICT (\"key\") DO NOTHING"
             ),
             overwrite: concat!(
                 "INSERT INTO items (\"key\", value) ",
@@ -165,8 +195,14 @@ static POSTGRES: Dialect = returning!(
          SELECT version AS line, key, value FROM items WITH NO DATA",
     ],
     &[
-        "CREATE INDEX ON kvctl_load (key, line)",
+        "CREATE INDEX kvctl_load_key ON kvctl_load (key, line)",
         // Without it the planner sorts everything for each chunk.
+        "ANALYZE kvctl_load",
+    ],
+    &[
+        "CREATE INDEX kvctl_load_key ON kvctl_load (key, line)",
+        // Otherwise each chunk is gathered from everywhere.
+        "CLUSTER kvctl_load USING kvctl_load_key",
         "ANALYZE kvctl_load",
     ],
     "SAVEPOINT merge",
@@ -177,6 +213,7 @@ static POSTGRES: Dialect = returning!(
 static SQLITE: Dialect = returning!(
     // In a file of the session's own, so without a lock on the database.
     &["CREATE TEMPORARY TABLE kvctl_load AS SELECT version AS line, key, value FROM items LIMIT 0"],
+    &["CREATE INDEX temp.kvctl_load_key ON kvctl_load (key, line)"],
     &["CREATE INDEX temp.kvctl_load_key ON kvctl_load (key, line)"],
     "BEGIN IMMEDIATE",
     "ROLLBACK",
@@ -189,6 +226,7 @@ static MYSQL: Dialect = Dialect {
          SELECT version AS line, `key`, value FROM items LIMIT 0",
     ],
     index: &[],
+    index_unsorted: &[],
     repeated: repeated!("`key`"),
     existing: existing!("`key`"),
     key_of_line: "SELECT `key` FROM kvctl_load WHERE line = ?",
@@ -201,6 +239,7 @@ static MYSQL: Dialect = Dialect {
         "SELECT i.id FROM kvctl_load l STRAIGHT_JOIN items i ON i.`key` = l.`key` \
          WHERE l.`key` > ? AND l.`key` <= ? ORDER BY l.`key` FOR UPDATE",
     ),
+    create: create!("`key`", "?", "?"),
     // `IGNORE` can ignore nothing but an existing key: the columns have the same types.
     skip: concat!(
         "INSERT IGNORE INTO items (`key`, value) ",

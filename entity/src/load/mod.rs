@@ -77,6 +77,9 @@ pub struct Load {
     dialect: &'static Dialect,
     on_conflict: OnConflict,
     lines: u64,
+    last_key: String,
+    /// The lines came in the order of their keys, as those of an export do.
+    sorted: bool,
 }
 
 impl Load {
@@ -96,6 +99,8 @@ impl Load {
             dialect,
             on_conflict,
             lines: 0,
+            last_key: String::new(),
+            sorted: true,
         })
     }
 
@@ -104,6 +109,12 @@ impl Load {
     /// # Errors
     /// What the database said.
     pub async fn stage(&mut self, lines: Vec<Line>) -> Result<(), LoadError> {
+        let Some(last) = lines.last() else {
+            return Ok(());
+        };
+        self.sorted &= lines.iter().map(|line| line.key.as_str()).is_sorted()
+            && lines[0].key.as_str() >= self.last_key.as_str();
+        self.last_key = last.key.as_str().to_owned();
         self.lines += lines.len() as u64;
         stage::send(&self.held, lines).await?;
         Ok(())
@@ -114,7 +125,12 @@ impl Load {
     /// # Errors
     /// [`LoadError::Repeated`], or what the database said.
     pub async fn staged(self) -> Result<Staged, LoadError> {
-        for sql in self.dialect.index {
+        let index = if self.sorted {
+            self.dialect.index
+        } else {
+            self.dialect.index_unsorted
+        };
+        for sql in index {
             self.held.execute_unprepared(sql).await?;
         }
         let staged = Staged(self);
@@ -204,19 +220,21 @@ impl Staged {
         for _ in 0..MAX_RERUNS {
             progress(Progress::Begun);
             match self.merge_once(&mut progress).await {
-                Ok(Some(loaded)) => {
+                Ok(loaded) => {
                     return Ok(Merged {
                         load: self.0,
                         loaded,
                     });
                 }
-                Ok(None) => {
-                    self.undo().await?;
-                    // Names the line; were the keys deleted meanwhile, the next run succeeds.
-                    self.preview().await?;
-                }
-                Err(error) if failure(&error) == Failure::RolledBack => self.undo().await?,
-                Err(error) => return Err(error.into()),
+                Err(error) => match failure(&error) {
+                    Failure::RolledBack => self.undo().await?,
+                    Failure::Duplicate => {
+                        self.undo().await?;
+                        // Names the line; was the key deleted meanwhile, the next run succeeds.
+                        self.preview().await?;
+                    }
+                    _ => return Err(error.into()),
+                },
             }
         }
         Err(WriteError::Contended.into())
@@ -227,16 +245,12 @@ impl Staged {
         held.execute_unprepared(dialect.undo).await.map(drop)
     }
 
-    /// `None` if a key exists that must not.
-    async fn merge_once(
-        &self,
-        progress: &mut impl FnMut(Progress),
-    ) -> Result<Option<Loaded>, DbErr> {
+    async fn merge_once(&self, progress: &mut impl FnMut(Progress)) -> Result<Loaded, DbErr> {
         let Load {
             held,
             dialect,
-            on_conflict,
             lines,
+            ..
         } = &self.0;
         held.execute_unprepared(dialect.begin).await?;
         let mut loaded = Loaded::default();
@@ -244,16 +258,13 @@ impl Staged {
         let mut above = String::new();
         while let Some(chunk) = self.chunk_above(&above).await? {
             let (created, updated) = self.merge_chunk(&above, &chunk).await?;
-            if *on_conflict == OnConflict::Error && created < chunk.keys {
-                return Ok(None);
-            }
             loaded.created += created;
             loaded.updated += updated;
             progress(Progress::Merged(chunk.lines));
             above = chunk.last_key;
         }
         loaded.skipped = lines - loaded.created - loaded.updated;
-        Ok(Some(loaded))
+        Ok(loaded)
     }
 
     async fn chunk_above(&self, above: &str) -> Result<Option<Chunk>, DbErr> {
@@ -285,22 +296,22 @@ impl Staged {
             held.query_all_raw(statement(lock)).await?;
         }
         let merge = match on_conflict {
-            OnConflict::Error | OnConflict::Skip => dialect.skip,
+            OnConflict::Error => dialect.create,
+            OnConflict::Skip => dialect.skip,
+            OnConflict::Overwrite if dialect.returns_versions => {
+                let rows = held.query_all_raw(statement(dialect.overwrite)).await?;
+                let mut created = 0;
+                for row in &rows {
+                    // An update makes the version at least 2.
+                    created += u64::from(row.try_get::<i64>("", "version")? == 1);
+                }
+                return Ok((created, rows.len() as u64 - created));
+            }
             OnConflict::Overwrite => dialect.overwrite,
         };
-        if dialect.returns_versions {
-            let rows = held.query_all_raw(statement(merge)).await?;
-            let mut created = 0;
-            for row in &rows {
-                // An update makes the version at least 2.
-                created += u64::from(row.try_get::<i64>("", "version")? == 1);
-            }
-            return Ok((created, rows.len() as u64 - created));
-        }
         let affected = held.execute_raw(statement(merge)).await?.rows_affected();
         Ok(match on_conflict {
             OnConflict::Error | OnConflict::Skip => (affected, 0),
-            // MySQL counts an update twice.
             OnConflict::Overwrite => (2 * chunk.keys - affected, affected - chunk.keys),
         })
     }

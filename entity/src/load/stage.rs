@@ -51,15 +51,24 @@ fn copy_text(lines: &[Line]) -> Vec<u8> {
 }
 
 fn escape(text: &str, data: &mut Vec<u8>) {
-    for byte in text.bytes() {
-        match byte {
-            b'\\' => data.extend(b"\\\\"),
-            b'\t' => data.extend(b"\\t"),
-            b'\n' => data.extend(b"\\n"),
-            b'\r' => data.extend(b"\\r"),
-            other => data.push(other),
-        }
+    let escaped = |byte: &u8| match byte {
+        b'\\' => Some(b"\\\\"),
+        b'\t' => Some(b"\\t"),
+        b'\n' => Some(b"\\n"),
+        b'\r' => Some(b"\\r"),
+        _ => None,
+    };
+    let mut rest = text.as_bytes();
+    while let Some((at, escape)) = rest
+        .iter()
+        .enumerate()
+        .find_map(|(at, byte)| Some((at, escaped(byte)?)))
+    {
+        data.extend(&rest[..at]);
+        data.extend(escape);
+        rest = &rest[at + 1..];
     }
+    data.extend(rest);
 }
 
 #[cfg(test)]
