@@ -106,3 +106,58 @@ impl<R: BufRead> Iterator for Items<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const MAX: MaxValueBytes = MaxValueBytes {
+        max_value_bytes: 100,
+    };
+
+    fn items(bytes: &[u8]) -> Items<&[u8]> {
+        Items::new(bytes, "file".to_owned(), MAX)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<(u64, String, String)>, String> {
+        let items = items(bytes).map(|line| {
+            let line = line.map_err(|error| error.to_string())?;
+            let (key, value) = (line.key.into_string(), line.value.into_string());
+            Ok((line.number, key, value))
+        });
+        items.collect()
+    }
+
+    #[test]
+    fn empty_lines_are_counted_and_left_out() {
+        let text = "\u{feff}{\"key\":\"a\",\"value\":\"\"}\r\n\n \n{\"value\":\"b\",\"key\":\"c\"}";
+        let expected = [(1, "a".into(), "".into()), (4, "c".into(), "b".into())];
+        assert_eq!(read(text.as_bytes()).unwrap(), expected);
+        assert_eq!(read(b"").unwrap(), []);
+    }
+
+    #[test]
+    fn a_line_longer_than_any_item_is_not_read_to_its_end() {
+        let endless = std::io::repeat(b'x');
+        let mut items = Items::new(std::io::BufReader::new(endless), "file".to_owned(), MAX);
+        let error = items.next().unwrap().unwrap_err().to_string();
+        assert!(error.contains("line 1: it is longer"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_item_reads_back(key in "[^\0-\x1f\x7f]{1,20}", value in "[^\0]{0,20}") {
+            prop_assume!(!matches!(key.as_str(), "." | ".."));
+            let line = json!({ "key": key, "value": value, "version": 1, "etag": "1-1" });
+            prop_assert_eq!(read(line.to_string().as_bytes()).unwrap(), [(1, key, value)]);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = read(&bytes);
+        }
+    }
+}

@@ -23,7 +23,8 @@ pub struct ConnectSettings {
     pub max_connections: u32,
     /// How long to wait for a connection of the pool, a new one included.
     pub acquire_timeout: Duration,
-    /// Server-side bound on a statement; none if `None`. MySQL bounds only reads.
+    /// Server-side bound on a statement; none if `None`, whatever the server's default. MySQL bounds
+    /// only reads.
     pub statement_timeout: Option<Duration>,
     /// Server-side bound on waiting for a lock.
     pub lock_timeout: Duration,
@@ -90,9 +91,11 @@ fn postgres(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectS
         ("default_transaction_isolation", "read committed".into()),
         ("lock_timeout", milliseconds(settings.lock_timeout)),
     ];
-    if let Some(timeout) = settings.statement_timeout {
-        session.push(("statement_timeout", milliseconds(timeout)));
-    }
+    let statement_timeout = settings.statement_timeout.map(milliseconds);
+    session.push((
+        "statement_timeout",
+        statement_timeout.unwrap_or_else(|| "0".to_owned()),
+    ));
     let password = url.password().map(str::to_owned);
     options.map_sqlx_postgres_opts(move |o| {
         let o = o.options(session.clone());
@@ -110,17 +113,21 @@ fn mysql(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectSett
          SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds}",
         seconds = settings.lock_timeout.as_secs().max(1)
     );
-    if settings.statement_timeout.is_none() {
-        // Who reads an answer slowly may do so for a day.
-        session += ", SESSION net_write_timeout = 86400";
-    }
-    if let Some(timeout) = settings.statement_timeout {
+    match settings.statement_timeout {
         // The first comment is code to MariaDB only, the second to MySQL 8 and later only.
-        session += &format!(
-            " /*M! , SESSION max_statement_time = {} */ /*!80000 , SESSION max_execution_time = {} */",
-            timeout.as_secs_f64(),
-            timeout.as_millis().max(1)
-        );
+        Some(timeout) => {
+            session += &format!(
+                " /*M! , SESSION max_statement_time = {} */ /*!80000 , SESSION max_execution_time = {} */",
+                timeout.as_secs_f64(),
+                timeout.as_millis().max(1)
+            );
+        }
+        // Nor is it bounded how slowly an answer may be read: a day.
+        None => {
+            session += " /*M! , SESSION max_statement_time = 0 */ \
+                        /*!80000 , SESSION max_execution_time = 0 */ \
+                        , SESSION net_write_timeout = 86400";
+        }
     }
     let password = url.password().map(str::to_owned);
     options.map_sqlx_mysql_opts(move |o| match &password {

@@ -5,11 +5,12 @@ use std::{
     fs,
     future::IntoFuture,
     os::unix::ffi::OsStrExt,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
 use tests::{Env, process::Output};
-use tokio::task::JoinSet;
+use tokio::{process::Command, task::JoinSet};
 
 tests::list! {
     EveryEngine => on_a_database_that_is_not_migrated_it_says_what_to_do;
@@ -21,6 +22,7 @@ tests::list! {
         a_usage_error_is_exit_code_2_and_one_line,
         words_that_are_no_utf_8_are_a_usage_error,
         the_help_of_every_command_ends_with_an_example,
+        the_examples_of_the_help_work,
         help_and_version_are_data
 }
 
@@ -172,6 +174,54 @@ async fn the_help_of_every_command_ends_with_an_example(env: Env) {
         assert!(last.starts_with("Example"), "{command}: {last}");
         let call = format!("kvctl {command}");
         assert!(last.contains(&call), "{command}: {last}");
+    }
+}
+
+/// The examples of a command's help, without the words around them.
+async fn examples(env: &Env, command: &str) -> Vec<String> {
+    let words = command.split_whitespace().chain(["--help"]);
+    let help = env.kvctl_bare([]).args(words).await.expect(0);
+    let (_, examples) = help.text().rsplit_once("\nExample").expect("examples");
+    let lines = examples.trim_start_matches('s').trim_start_matches(':');
+    lines.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+async fn the_examples_of_the_help_work(env: Env) {
+    let item = r#"{"key":"user/1","value":"x"}"#;
+    for (name, contents) in [
+        ("page.html", "<p>"),
+        ("users.ndjson", item),
+        ("examples.ndjson", item),
+    ] {
+        fs::write(env.directory().join(name), contents).expect("a file");
+    }
+    let mut all = commands(&env).await;
+    all.push(String::new());
+    for direction in ["up", "down", "status", "fresh"] {
+        all.push(format!("migrate {direction}"));
+    }
+    let kvctl = tests::process::binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
+    let directory = kvctl.parent().expect("it is in a directory").display();
+    for command in all {
+        for example in examples(&env, &command).await {
+            let _migrated = env.kvctl(["migrate"]).await.expect(0);
+            let dev = ["--database-url", "sqlite://kvd-dev.db", "migrate"];
+            let _migrated = env.kvctl(dev).await.expect(0);
+            let _put = env.kvctl(["put", "greeting", "hi"]).await.expect(0);
+            let _delete = env.kvctl(["delete", "--ignore-missing", "user/1"]).await;
+            let run = Command::new("bash")
+                .args(["-c", &format!("PATH={directory}:$PATH; {example}")])
+                .env("HOME", env.directory())
+                .env("DATABASE_URL", env.database().url())
+                .current_dir(env.directory())
+                .stdin(Stdio::null())
+                .output();
+            let run = run.await.expect("bash runs");
+            // The tag of an example is hardly that of the item.
+            let meant = if example.contains("--if-match") { 1 } else { 0 };
+            let said = String::from_utf8_lossy(&run.stderr);
+            assert_eq!(run.status.code(), Some(meant), "{example}: {said}");
+        }
     }
 }
 
