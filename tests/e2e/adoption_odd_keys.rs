@@ -10,7 +10,9 @@ use crate::adoption::{hand_made, migrate, odd_keys, with_odd_keys};
 tests::list! {
     Only(Engine::Postgres) =>
         odd_keys_are_kept_listed_and_counted,
+        migrate_says_what_it_finds_and_what_it_changes,
         migrate_says_what_it_adopted_and_names_the_odd_keys,
+        of_many_odd_keys_migrate_names_some_and_inspect_all,
         kvctl_reads_odd_keys
 }
 
@@ -57,6 +59,44 @@ async fn odd_keys_are_kept_listed_and_counted(env: Env) {
         .await
         .expect(200);
     assert_eq!(named.json()["total"], 1);
+}
+
+async fn migrate_says_what_it_finds_and_what_it_changes(env: Env) {
+    let database = hand_made(&env).await;
+    let timeless = "UPDATE items SET created_at = NULL WHERE key = (SELECT min(key) FROM items)";
+    assert_eq!(database.execute(timeless).await, 1);
+    let unusable = "SELECT count(*) FROM items WHERE created_at IS NULL OR updated_at IS NULL \
+                    OR NOT isfinite(created_at) OR NOT isfinite(updated_at)";
+    let (rows, unusable): (i64, i64) = (
+        database.value("SELECT count(*) FROM items").await,
+        database.value(unusable).await,
+    );
+    let status = env.kvctl_on(&database, ["migrate", "status"]).await;
+    let status = status.expect(0).stderr;
+    assert!(status.contains(&format!("{rows} rows")), "{status}");
+    let said = migrate(&env, &database, "up").await;
+    let found = said.lines().next().unwrap_or_default();
+    assert!(found.contains("made by hand"), "{said}");
+    assert!(found.contains(&format!("{rows} rows")), "{said}");
+    for change in ["64-bit", "byte for byte", "UTC", "version"] {
+        assert!(said.contains(change), "{change} is not told: {said}");
+    }
+    assert!(said.contains(&format!("{unusable} of the rows")), "{said}");
+    // Once adopted there is nothing to tell.
+    assert_eq!(migrate(&env, &database, "up").await, "");
+}
+
+async fn of_many_odd_keys_migrate_names_some_and_inspect_all(env: Env) {
+    let database = hand_made(&env).await;
+    let odd =
+        "INSERT INTO items (key, value) SELECT E'odd\n' || n, 'x' FROM generate_series(1, 30) n";
+    assert_eq!(database.execute(odd).await, 30);
+    let said = migrate(&env, &database, "up").await;
+    assert_eq!(said.matches("\\n").count(), 20, "{said}");
+    assert!(said.contains("and 10 more"), "{said}");
+    let inspect = env.kvctl_on(&database, ["inspect", "-o", "json"]).await;
+    let inspect: Value = serde_json::from_str(inspect.expect(0).text()).expect("JSON");
+    assert_eq!(inspect["odd_keys"].as_array().map(Vec::len), Some(30));
 }
 
 async fn migrate_says_what_it_adopted_and_names_the_odd_keys(env: Env) {
