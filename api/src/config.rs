@@ -154,6 +154,12 @@ impl Config {
         Ok(config)
     }
 
+    /// How long a write waits for a lock of somebody else: less than a request, so that it can be
+    /// answered.
+    pub fn lock_time(&self) -> Duration {
+        self.request_timeout.mul_f64(0.6)
+    }
+
     /// The database; every loaded configuration has one.
     pub fn database_url(&self) -> &DatabaseUrl {
         self.database_url

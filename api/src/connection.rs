@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep_until},
 };
 
@@ -35,18 +35,23 @@ use crate::server::Phase;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A connection without a request is kept this long, and so is one whose client does not read.
 const IDLE_TIME: Duration = Duration::from_secs(75);
+/// A connection that has not sent anything for so long may be dismissed for the sake of others.
+const SILENT_TIME: Duration = Duration::from_secs(1);
 /// The longest request head, in bytes; longer ones are answered 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 type AnswerBody = BoxBody<Bytes, io::Error>;
 
-/// Serves one connection to its end.
-pub async fn serve<F, A>(stream: TcpStream, answer: F, mut phase: watch::Receiver<Phase>)
-where
+/// Serves one connection to its end. `pace` is new.
+pub async fn serve<F, A>(
+    stream: TcpStream,
+    answer: F,
+    mut phase: watch::Receiver<Phase>,
+    pace: Pace,
+) where
     F: Fn(Request<Incoming>) -> A,
     A: Future<Output = Response<AnswerBody>>,
 {
-    let pace = Pace::new();
     let stream = Paced {
         stream,
         pace: pace.clone(),
@@ -65,6 +70,7 @@ where
     );
     let mut timer = pin!(sleep_until(pace.deadline()));
     let mut closing = pin!(phase.wait_for(|phase| *phase == Phase::Closing));
+    let mut dismissed = pin!(pace.dismissed());
     let (mut is_closing, mut told) = (false, false);
     poll_fn(|context| {
         // First, so that a request which has arrived is read before the connection is told to end.
@@ -73,6 +79,12 @@ where
             return Poll::Ready(());
         }
         is_closing = is_closing || closing.as_mut().poll(context).is_ready();
+        if !is_closing && dismissed.as_mut().poll(context).is_ready() {
+            if !pace.has_begun() {
+                return Poll::Ready(());
+            }
+            is_closing = true;
+        }
         // Who has just connected believes to be served: its first request is waited for.
         if is_closing && !told && pace.had_request() {
             told = true;
@@ -104,10 +116,19 @@ enum State {
 /// The state of a connection and since when; shared by its socket, its service and its bodies,
 /// which all run in the connection's one task.
 #[derive(Clone)]
-struct Pace(Arc<Mutex<Times>>);
+pub struct Pace(Arc<Shared>);
+
+struct Shared {
+    times: Mutex<Times>,
+    dismissed: Notify,
+}
 
 struct Times {
     state: State,
+    /// The first byte has come.
+    begun: bool,
+    /// The server wants the connection to end.
+    dismissed: bool,
     since: Instant,
     /// Since when the client has taken nothing of what we have to send.
     blocked: Option<Instant>,
@@ -118,20 +139,47 @@ struct Times {
     next_begun: bool,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            times: Mutex::new(Times {
+                state: State::Head,
+                begun: false,
+                dismissed: false,
+                since: Instant::now(),
+                blocked: None,
+                had_request: false,
+                complete: false,
+                next_begun: false,
+            }),
+            dismissed: Notify::new(),
+        }))
+    }
+}
+
 impl Pace {
-    fn new() -> Self {
-        Self(Arc::new(Mutex::new(Times {
-            state: State::Head,
-            since: Instant::now(),
-            blocked: None,
-            had_request: false,
-            complete: false,
-            next_begun: false,
-        })))
+    /// Since when the connection is of no use to its client: between two requests, or for a second
+    /// and more before the first byte. `None` if it is, or if it is dismissed already.
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.times(|times| {
+            let silent = !times.begun && times.since.elapsed() > SILENT_TIME;
+            let idle = times.state == State::Idle || silent;
+            (idle && !times.dismissed).then_some(times.since)
+        })
+    }
+
+    /// Ends the connection, unless a request has just come: then after its answer.
+    pub fn dismiss(&self) {
+        self.times(|times| times.dismissed = true);
+        self.0.dismissed.notify_one();
+    }
+
+    async fn dismissed(&self) {
+        self.0.dismissed.notified().await;
     }
 
     fn times<T>(&self, use_them: impl FnOnce(&mut Times) -> T) -> T {
-        use_them(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        use_them(&mut self.0.times.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The head of a request is complete; with `complete` all of it, for want of a body.
@@ -158,13 +206,16 @@ impl Pace {
 
     /// Bytes came from the client.
     fn received(&self) {
-        self.times(|times| match times.state {
-            State::Idle => {
-                times.state = State::Head;
-                times.since = Instant::now();
+        self.times(|times| {
+            times.begun = true;
+            match times.state {
+                State::Idle => {
+                    times.state = State::Head;
+                    times.since = Instant::now();
+                }
+                State::Answering => times.next_begun |= times.complete,
+                State::Head => {}
             }
-            State::Answering => times.next_begun |= times.complete,
-            State::Head => {}
         });
     }
 
@@ -180,6 +231,10 @@ impl Pace {
                 times.blocked.get_or_insert(now);
             }
         });
+    }
+
+    fn has_begun(&self) -> bool {
+        self.times(|times| times.begun)
     }
 
     fn had_request(&self) -> bool {

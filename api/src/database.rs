@@ -1,66 +1,81 @@
 //! The database as the handlers see it: every call with a deadline, in a task of its own.
 //!
 //! A task of its own, because a client that hangs up drops its handler, and a statement dropped
-//! half way may leave its connection in a transaction. The task goes on to its end, which the
-//! server's timeouts bound.
+//! half way may leave its connection in a transaction. The task goes on to its end; a connection
+//! that does not answer even to it is given up, and nobody gets it again.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use entity::{
     Item, Key,
+    database::Breaks,
     failure::{Failure, failure},
+    held::Held,
     list::{self, Listing, Page},
     read,
-    write::{Claim, Outcome, Write, write},
+    write::{Claim, Done, Outcome, Write, WriteError, write},
 };
+use futures_util::{FutureExt, future::BoxFuture};
+use migration::migrate::{self, Status};
 use sea_orm::{DatabaseConnection, DbErr};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tracing::Instrument;
 
-use crate::{config::Config, problem::Problem};
+use crate::{config::Config, locked_keys::LockedKeys, problem::Problem};
 
 /// How many calls may wait for each connection before more are turned away. A connection answers
 /// thousands of calls a second, so these wait far less than the shortest sensible deadline.
 const CALLS_PER_CONNECTION: usize = 128;
 
 #[derive(Clone)]
-pub struct Database {
+pub struct Database(Arc<Inner>);
+
+struct Inner {
     pool: DatabaseConnection,
+    breaks: Breaks,
     timeout: Duration,
+    /// How long a write waits for somebody else's lock.
+    lock_time: Duration,
     calls: Arc<Semaphore>,
+    locked: LockedKeys,
 }
 
 impl Database {
-    pub fn new(pool: DatabaseConnection, config: &Config) -> Self {
-        let calls = config.database_max_connections as usize * CALLS_PER_CONNECTION;
-        Self {
+    /// `breaks` is what the pool was made with.
+    pub fn new(pool: DatabaseConnection, breaks: Breaks, config: &Config) -> Self {
+        let connections = config.database_max_connections as usize;
+        let calls = connections * CALLS_PER_CONNECTION;
+        Self(Arc::new(Inner {
             pool,
+            breaks,
             timeout: config.request_timeout,
+            lock_time: config.lock_time(),
             calls: Arc::new(Semaphore::new(calls)),
-        }
+            locked: LockedKeys::new(config.database_url().engine(), connections, calls),
+        }))
     }
 
     pub fn pool(&self) -> &DatabaseConnection {
-        &self.pool
+        &self.0.pool
     }
 
     pub async fn find(&self, key: Key) -> Result<Option<Item>, Problem> {
         let key = Arc::new(key);
-        self.read(move |pool| {
+        self.read(move |held| {
             let key = key.clone();
-            async move { read::find(&pool, key.as_str()).await }
+            async move { read::find(held, key.as_str()).await }.boxed()
         })
         .await
     }
 
     pub async fn list(&self, listing: Listing) -> Result<Page, Problem> {
         let listing = Arc::new(listing);
-        self.read(move |pool| {
+        self.read(move |held| {
             let listing = listing.clone();
-            async move { list::list(&pool, &listing).await }
+            async move { list::list(held, &listing).await }.boxed()
         })
         .await
     }
@@ -69,35 +84,48 @@ impl Database {
     pub async fn write(&self, change: Write) -> Result<Outcome, Problem> {
         let permit = self.enter()?;
         let claim = Arc::new(Claim::new());
-        let (pool, taken) = (self.pool.clone(), claim.clone());
-        let task = spawn(permit, async move { write(&pool, change, &taken).await });
-        match timeout(self.timeout, task).await {
-            Ok(done) => done
-                .ok_or_else(Problem::outcome_unknown)?
-                .map_err(Problem::from),
+        let (inner, taken) = (self.0.clone(), claim.clone());
+        let task = spawn(async move { inner.write(permit, change, &taken).await });
+        match timeout(self.0.timeout, task).await {
+            Ok(done) => done.ok_or_else(Problem::outcome_unknown)?,
             Err(_) if claim.abandon() => Err(Problem::database_silent()),
             Err(_) => Err(Problem::outcome_unknown()),
         }
     }
 
     /// Reads, once more if the connection turned out to be broken.
-    async fn read<T, F>(
-        &self,
-        query: impl Fn(DatabaseConnection) -> F + Send + 'static,
-    ) -> Result<T, Problem>
+    async fn read<T, Q>(&self, query: Q) -> Result<T, Problem>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, DbErr>> + Send,
+        Q: for<'a> Fn(&'a Held) -> BoxFuture<'a, Result<T, DbErr>> + Send + Sync + 'static,
     {
         let permit = self.enter()?;
-        let pool = self.pool.clone();
-        let task = spawn(permit, async move {
-            match query(pool.clone()).await {
-                Err(error) if failure(&error) == Failure::Unknown => query(pool).await,
+        self.ask(Some(permit), query).await
+    }
+
+    /// The migrations, asked for also while many calls wait.
+    ///
+    /// # Errors
+    /// The database is not available.
+    pub async fn migrations(&self) -> Result<Status, Problem> {
+        self.ask(None, |held| migrate::status(held).boxed()).await
+    }
+
+    async fn ask<T, Q>(&self, permit: Option<OwnedSemaphorePermit>, query: Q) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        Q: for<'a> Fn(&'a Held) -> BoxFuture<'a, Result<T, DbErr>> + Send + Sync + 'static,
+    {
+        let inner = self.0.clone();
+        let task = spawn(async move {
+            let done = match inner.read(&query).await {
+                Err(error) if failure(&error) == Failure::Unknown => inner.read(&query).await,
                 done => done,
-            }
+            };
+            drop(permit);
+            done
         });
-        match timeout(self.timeout, task).await {
+        match timeout(self.0.timeout, task).await {
             Ok(done) => done
                 .ok_or_else(Problem::internal)?
                 .map_err(|error| Problem::not_written(&error)),
@@ -106,20 +134,101 @@ impl Database {
     }
 
     fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let permit = self.calls.clone().try_acquire_owned();
+        let permit = self.0.calls.clone().try_acquire_owned();
         permit.map_err(|_| Problem::overloaded())
     }
 }
 
+impl Inner {
+    /// Writes once nobody else has the key locked. Who has to wait makes room for other calls.
+    async fn write(
+        &self,
+        permit: OwnedSemaphorePermit,
+        change: Write,
+        claim: &Claim,
+    ) -> Result<Outcome, Problem> {
+        let deadline = Instant::now() + self.lock_time;
+        let mut permit = Some(permit);
+        let mut waiting = self.locked.wait_if_locked(&change.key)?;
+        loop {
+            let place = match &waiting {
+                Some(waiting) => {
+                    drop(permit.take());
+                    Some(waiting.place().await)
+                }
+                None => None,
+            };
+            let done = self.attempt(&change, claim).await;
+            drop(place);
+            match done {
+                Err(WriteError::NotWritten(error))
+                    if failure(&error) == Failure::Locked && Instant::now() < deadline =>
+                {
+                    if waiting.is_none() {
+                        waiting = Some(self.locked.wait(&change.key)?);
+                    }
+                    claim.give_back();
+                }
+                done => return Ok(done?.outcome(change)),
+            }
+        }
+    }
+
+    async fn attempt(&self, change: &Write, claim: &Claim) -> Result<Done, WriteError> {
+        // Nobody waits for it any more: do not take a connection from those who do wait.
+        if claim.is_abandoned() {
+            return Err(WriteError::Abandoned);
+        }
+        let held = self.acquire().await.map_err(WriteError::NotWritten)?;
+        match timeout(self.timeout, write(&held, change, claim)).await {
+            Ok(done) => {
+                let broken = match &done {
+                    Err(WriteError::Unknown(_)) => true,
+                    Err(WriteError::NotWritten(error)) => failure(error) == Failure::Unknown,
+                    Err(WriteError::Abandoned | WriteError::Contended) | Ok(_) => false,
+                };
+                self.put_back(held, broken);
+                done
+            }
+            Err(_) => {
+                self.put_back(held, true);
+                Err(WriteError::Unknown(silent()))
+            }
+        }
+    }
+
+    async fn read<T>(
+        &self,
+        query: impl for<'a> Fn(&'a Held) -> BoxFuture<'a, Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
+        let held = self.acquire().await?;
+        let done = timeout(self.timeout, query(&held)).await;
+        let broken = match &done {
+            Ok(Ok(_)) => false,
+            Ok(Err(error)) => failure(error) == Failure::Unknown,
+            Err(_) => true,
+        };
+        self.put_back(held, broken);
+        done.unwrap_or_else(|_| Err(silent()))
+    }
+
+    async fn acquire(&self) -> Result<Held, DbErr> {
+        Held::acquire(&self.pool).await
+    }
+
+    fn put_back(&self, held: Held, broken: bool) {
+        if broken {
+            self.breaks.note();
+            drop(held.for_one_use());
+        }
+    }
+}
+
+fn silent() -> DbErr {
+    DbErr::Custom("no answer in time".to_owned())
+}
+
 /// Runs the call to its end, whoever still waits for it. `None` if it panicked.
-async fn spawn<T: Send + 'static>(
-    permit: OwnedSemaphorePermit,
-    call: impl Future<Output = T> + Send + 'static,
-) -> Option<T> {
-    let call = async move {
-        let done = call.await;
-        drop(permit);
-        done
-    };
+async fn spawn<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> Option<T> {
     tokio::spawn(call.in_current_span()).await.ok()
 }

@@ -5,23 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use migration::migrate;
 use poem::{IntoResponse, Response, handler, web::Data};
-use sea_orm::DatabaseConnection;
-use tokio::{
-    sync::{Mutex, watch},
-    time::timeout,
-};
+use tokio::sync::{Mutex, watch};
 
-use crate::{problem::Problem, server::Phase};
+use crate::{database::Database, problem::Problem, server::Phase};
 
 /// How long an answer about the database is good for.
 const CACHED_FOR: Duration = Duration::from_secs(1);
 
 /// Asks the database, at most once a second, whether it answers and is migrated.
 pub struct Readiness {
-    pool: DatabaseConnection,
-    timeout: Duration,
+    database: Database,
     phase: watch::Receiver<Phase>,
     last: Mutex<Option<(Instant, Result<(), NotReady>)>>,
 }
@@ -35,10 +29,9 @@ enum NotReady {
 }
 
 impl Readiness {
-    pub fn new(pool: DatabaseConnection, timeout: Duration, phase: watch::Receiver<Phase>) -> Self {
+    pub fn new(database: Database, phase: watch::Receiver<Phase>) -> Self {
         Self {
-            pool,
-            timeout,
+            database,
             phase,
             last: Mutex::new(None),
         }
@@ -48,7 +41,7 @@ impl Readiness {
         if *self.phase.borrow() != Phase::Serving {
             return Err(Problem::shutting_down());
         }
-        self.database().await.map_err(|reason| match reason {
+        self.last_answer().await.map_err(|reason| match reason {
             NotReady::Silent => Problem::database_unavailable("The database does not answer."),
             NotReady::Pending(count) => Problem::database_unavailable(format!(
                 "The database is not migrated ({count} migrations are missing): run kvctl migrate."
@@ -57,7 +50,7 @@ impl Readiness {
     }
 
     /// Whoever comes while the database is being asked waits for that answer.
-    async fn database(&self) -> Result<(), NotReady> {
+    async fn last_answer(&self) -> Result<(), NotReady> {
         let mut last = self.last.lock().await;
         if let Some((at, answer)) = &*last
             && at.elapsed() < CACHED_FOR
@@ -70,19 +63,11 @@ impl Readiness {
     }
 
     async fn ask(&self) -> Result<(), NotReady> {
-        let pool = self.pool.clone();
-        // In a task of its own: see the module `database`.
-        let asked = tokio::spawn(async move { migrate::status(&pool).await });
-        match timeout(self.timeout, asked).await {
-            Ok(Ok(Ok(status))) => match status.pending().count() {
-                0 => Ok(()),
-                count => Err(NotReady::Pending(count)),
-            },
-            Ok(Ok(Err(error))) => {
-                tracing::warn!(%error, "not ready");
-                Err(NotReady::Silent)
-            }
-            Ok(Err(_)) | Err(_) => Err(NotReady::Silent),
+        // What was wrong is in the log.
+        let status = self.database.migrations().await;
+        match status.map_err(|_| NotReady::Silent)?.pending().count() {
+            0 => Ok(()),
+            count => Err(NotReady::Pending(count)),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! [`observe`], [`drain`], [`rate_limit`], [`errors`] with [`resource`]), [`items`] (the handlers).
 //!
 //! What a handler takes: [`params`] with [`precondition`], and [`json`]. What it calls:
-//! [`database`]. What it answers: [`answers`] and [`pages`], or a [`problem`] with its [`code`]. [`operations`] lists
+//! [`database`], with [`locked_keys`]. What it answers: [`answers`] and [`pages`], or a [`problem`] with its [`code`]. [`operations`] lists
 //! the problems of each operation, [`document`] describes it all, and [`explorer`] shows it. Beside the items: [`health`],
 //! [`metrics`], [`telemetry`].
 
@@ -22,6 +22,7 @@ pub mod explorer;
 pub mod health;
 pub mod items;
 pub mod json;
+pub mod locked_keys;
 pub mod metrics;
 pub mod observe;
 pub mod operations;

@@ -142,6 +142,7 @@ impl Problem {
                 unavailable("No connection could be had. Nothing was written.")
             }
             Failure::Unknown => unavailable("The connection broke. Nothing was written."),
+            Failure::Locked => unavailable("Somebody else has it locked. Nothing was written."),
             Failure::Cancelled => unavailable("It refused the statement. Nothing was written."),
             Failure::RolledBack | Failure::Duplicate => {
                 unavailable("It rolled the statement back. Nothing was written.")

@@ -5,7 +5,6 @@ use std::{net::IpAddr, sync::Arc};
 use poem::{
     EndpointExt, Response, endpoint::BoxEndpoint, get, handler, http::Method, web::Redirect,
 };
-use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 
 use crate::{
@@ -99,12 +98,11 @@ pub struct Endpoints {
 /// Builds everything that answers requests.
 pub fn endpoints(
     config: &Config,
-    pool: DatabaseConnection,
+    database: Database,
     metrics: &Arc<Metrics>,
     phase: watch::Receiver<Phase>,
 ) -> Endpoints {
-    let database = Database::new(pool.clone(), config);
-    let readiness = Arc::new(Readiness::new(pool, config.request_timeout, phase));
+    let readiness = Arc::new(Readiness::new(database.clone(), phase));
     let limiter = (config.rate_limit > 0).then(|| {
         let quota = Quota {
             limit: config.rate_limit,

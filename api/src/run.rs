@@ -9,7 +9,7 @@ use std::{
 
 use entity::{
     Engine,
-    database::{ConnectSettings, connect},
+    database::{Breaks, ConnectSettings, connect},
     failure::{Failure, failure},
 };
 use migration::migrate::{self, MigrateError};
@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{
     config::Config,
+    database::Database,
     metrics::Metrics,
     routes::{self, Endpoints},
     server::{Phase, Server},
@@ -29,6 +30,10 @@ use crate::{
 
 /// How long to wait before a database that was not there is tried again.
 const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long one try of a write waits for a lock before it makes room for others; see the module
+/// `locked_keys`.
+const LOCK_TRY: Duration = Duration::from_millis(50);
 
 /// How many connections the kernel may hold ready for us; it may have a lower limit of its own.
 const BACKLOG: u32 = 4096;
@@ -63,11 +68,12 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     if migrate_first {
         migrate::up(&migration_pool(config).await?).await?;
     }
-    let pool = connect(config.database_url(), &settings(config)).await?;
+    let settings = settings(config);
+    let pool = connect(config.database_url(), &settings).await?;
+    let database = Database::new(pool.clone(), settings.breaks, config);
     let (set_phase, phase) = watch::channel(Phase::Serving);
     let metrics = Arc::new(Metrics::new());
-    let Endpoints { public, admin } =
-        routes::endpoints(config, pool.clone(), &metrics, phase.clone());
+    let Endpoints { public, admin } = routes::endpoints(config, database, &metrics, phase.clone());
     let server = |listener, endpoint| Server {
         listener,
         endpoint: Arc::new(endpoint),
@@ -115,7 +121,13 @@ fn settings(config: &Config) -> ConnectSettings {
         acquire_timeout: config.request_timeout,
         // Below the deadline of a request, so that the server ends what nobody waits for any more.
         statement_timeout: Some(config.request_timeout.mul_f64(0.8)),
-        lock_timeout: config.request_timeout.mul_f64(0.6),
+        lock_timeout: match config.database_url().engine() {
+            Engine::Postgres => LOCK_TRY,
+            // In whole seconds.
+            Engine::MySql => Duration::from_secs(1),
+            Engine::Sqlite => config.lock_time(),
+        },
+        breaks: Breaks::default(),
         create_file: false,
         application_name: "kvd",
     }
@@ -161,9 +173,11 @@ fn is_passing(error: &MigrateError) -> bool {
         MigrateError::Locked => true,
         MigrateError::ForeignTable(_) | MigrateError::Newer(_) => false,
         MigrateError::Database(error) => match failure(error) {
-            Failure::NoConnection | Failure::Unknown | Failure::RolledBack | Failure::Cancelled => {
-                true
-            }
+            Failure::NoConnection
+            | Failure::Unknown
+            | Failure::RolledBack
+            | Failure::Locked
+            | Failure::Cancelled => true,
             Failure::Duplicate | Failure::NotMigrated | Failure::Refused => false,
         },
     }

@@ -3,7 +3,15 @@
 //! A loop of our own around hyper, because Poem's server holds half-sent requests for ever and
 //! spins when descriptors run out.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use poem::{
     Endpoint, Request, Response,
@@ -18,7 +26,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{connection, metrics::InFlight};
+use crate::{
+    connection::{self, Pace},
+    metrics::InFlight,
+};
 
 /// How long to wait when a connection cannot be accepted, for example for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -49,13 +60,11 @@ impl Server {
             endpoint: self.endpoint,
             free: Arc::new(Semaphore::new(self.max_connections)),
             open: self.open,
+            paces: Arc::default(),
             phase: phase.clone(),
         };
-        tokio::select! {
-            () = connections.accept(&self.listener) => {}
-            _ = phase.wait_for(|phase| *phase == Phase::Closing) => {}
-        }
-        let waiting = accept_waiting(self.listener);
+        let in_hand = connections.accept(&self.listener, &mut phase).await;
+        let waiting = in_hand.into_iter().chain(accept_waiting(self.listener));
         let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
         let last = async {
             for (stream, peer) in waiting {
@@ -77,25 +86,70 @@ struct Connections {
     endpoint: Arc<BoxEndpoint<'static, Response>>,
     free: Arc<Semaphore>,
     open: IntGauge,
+    paces: Arc<Mutex<HashMap<u64, Pace>>>,
     phase: watch::Receiver<Phase>,
 }
 
 impl Connections {
-    async fn accept(&self, listener: &TcpListener) {
-        while let Ok(permit) = self.free.clone().acquire_owned().await {
-            match listener.accept().await {
-                Ok((stream, peer)) => self.spawn(stream, peer, permit),
+    /// Until the phase is closing; then gives back a connection for which there was no room yet.
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+        phase: &mut watch::Receiver<Phase>,
+    ) -> Option<(TcpStream, SocketAddr)> {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = phase.wait_for(|phase| *phase == Phase::Closing) => return None,
+            };
+            match accepted {
+                Ok((stream, peer)) => tokio::select! {
+                    permit = self.room() => self.spawn(stream, peer, permit?),
+                    _ = phase.wait_for(|phase| *phase == Phase::Closing) => {
+                        return Some((stream, peer));
+                    }
+                },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
+                    self.dismiss_idlest();
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
+    /// Room for one more connection, in the place of the one that has been idle for the longest
+    /// time if there is no other.
+    async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.free.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        loop {
+            self.dismiss_idlest();
+            let permit = self.free.clone().acquire_owned();
+            if let Ok(permit) = timeout(ACCEPT_PAUSE, permit).await {
+                return permit.ok();
+            }
+        }
+    }
+
+    fn dismiss_idlest(&self) {
+        let paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = paces
+            .values()
+            .filter_map(|pace| Some((pace.idle_since()?, pace)));
+        if let Some((_, pace)) = idle.min_by_key(|(since, _)| *since) {
+            pace.dismiss();
+        }
+    }
+
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let (endpoint, phase) = (self.endpoint.clone(), self.phase.clone());
-        let open = InFlight::enter(&self.open);
+        let open = (
+            InFlight::enter(&self.open),
+            Registered::new(&self.paces),
+            permit,
+        );
         tokio::spawn(async move {
             // Only an optimisation, and the next read or write tells what is wrong with the socket.
             let _ = stream.set_nodelay(true);
@@ -109,9 +163,39 @@ impl Connections {
                     answer.unwrap_or_else(poem::Error::into_response).into()
                 }
             };
-            connection::serve(stream, answer, phase).await;
-            drop((open, permit));
+            connection::serve(stream, answer, phase, open.1.pace.clone()).await;
+            drop(open);
         });
+    }
+}
+
+/// A connection on the list of those that could be sent away.
+struct Registered {
+    paces: Arc<Mutex<HashMap<u64, Pace>>>,
+    number: u64,
+    pace: Pace,
+}
+
+impl Registered {
+    fn new(paces: &Arc<Mutex<HashMap<u64, Pace>>>) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let pace = Pace::default();
+        let mut list = paces.lock().unwrap_or_else(PoisonError::into_inner);
+        list.insert(number, pace.clone());
+        drop(list);
+        Self {
+            paces: paces.clone(),
+            number,
+            pace,
+        }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut list = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        list.remove(&self.number);
     }
 }
 

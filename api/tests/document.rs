@@ -1,6 +1,7 @@
 //! The committed OpenAPI document is the one that kvd serves: whoever changes the API sees it in
 //! the diff.
 
+use entity::database::Breaks;
 use std::{env, fs, path::Path};
 
 use api::{
@@ -16,8 +17,8 @@ use sea_orm::DatabaseConnection;
 use serde_json::Value;
 
 fn served() -> String {
-    let config = Config::parse_from(["kvd", "--dev"]);
-    let database = Database::new(DatabaseConnection::default(), &config);
+    let config = Config::parse_from(["kvd", "--database-url", "sqlite://unused.db"]);
+    let database = Database::new(DatabaseConnection::default(), Breaks::default(), &config);
     document(&service(Items::new(
         database,
         config.max_value_bytes as usize,

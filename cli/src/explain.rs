@@ -43,10 +43,10 @@ pub fn failed(error: &DbErr) -> String {
         Failure::Unknown => {
             format!("the connection to the database broke: {why}; try again when it is back")
         }
+        Failure::Locked => {
+            format!("somebody else holds a lock for too long: {why}; try again later")
+        }
         Failure::RolledBack | Failure::Cancelled => match code(error).as_str() {
-            "55P03" | "1205" | "5" | "261" | "517" | "3572" => {
-                format!("somebody else holds a lock for too long: {why}; try again later")
-            }
             "25006" | "1290" | "1792" | "1836" | "8" | "264" | "520" | "776" | "1032" => {
                 format!("the database is read-only: {why}; name one that can be written")
             }

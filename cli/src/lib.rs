@@ -22,7 +22,7 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use entity::{
     DatabaseUrl,
-    database::{ConnectSettings, connect, probe},
+    database::{Breaks, ConnectSettings, connect, probe},
 };
 use sea_orm::{DatabaseConnection, DbErr};
 use settings::NoSettings;
@@ -102,6 +102,7 @@ impl Context {
             acquire_timeout: CONNECT_TIME,
             statement_timeout: None,
             lock_timeout: LOCK_TIME,
+            breaks: Breaks::default(),
             create_file,
             application_name: "kvctl",
         };

@@ -1,6 +1,9 @@
 //! How to connect to a database.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr,
@@ -17,6 +20,23 @@ use crate::{DatabaseUrl, Engine};
 /// proxy or a firewall may have dropped them.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(10);
 
+/// When a connection of a pool last broke or fell silent. What has been idle since before is not
+/// used again: a restart, a failover or a lost network breaks all connections at once.
+#[derive(Clone, Debug, Default)]
+pub struct Breaks(Arc<Mutex<Option<Instant>>>);
+
+impl Breaks {
+    /// It happened now.
+    pub fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn none_within(&self, time: Duration) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_none_or(|last| last.elapsed() > time)
+    }
+}
+
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct ConnectSettings {
@@ -28,6 +48,8 @@ pub struct ConnectSettings {
     pub statement_timeout: Option<Duration>,
     /// Server-side bound on waiting for a lock.
     pub lock_timeout: Duration,
+    /// Told of connections that break.
+    pub breaks: Breaks,
     /// Create the file of an SQLite database that does not exist.
     pub create_file: bool,
     /// Shown by PostgreSQL in `pg_stat_activity`.
@@ -96,6 +118,11 @@ fn postgres(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectS
         "statement_timeout",
         statement_timeout.unwrap_or_else(|| "0".to_owned()),
     ));
+    let breaks = settings.breaks.clone();
+    options.map_sqlx_postgres_before_acquire(move |_, idle| {
+        let usable = breaks.none_within(idle.idle_for);
+        Box::pin(async move { Ok(usable) })
+    });
     let password = url.password().map(str::to_owned);
     options.map_sqlx_postgres_opts(move |o| {
         let o = o.options(session.clone());
@@ -129,6 +156,11 @@ fn mysql(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectSett
                         , SESSION net_write_timeout = 86400";
         }
     }
+    let breaks = settings.breaks.clone();
+    options.map_sqlx_mysql_before_acquire(move |_, idle| {
+        let usable = breaks.none_within(idle.idle_for);
+        Box::pin(async move { Ok(usable) })
+    });
     let password = url.password().map(str::to_owned);
     options.map_sqlx_mysql_opts(move |o| match &password {
         Some(password) => o.password(password),

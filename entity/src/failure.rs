@@ -14,7 +14,9 @@ pub enum Failure {
     /// Rolled back for the sake of another transaction: nothing was written, and the same may
     /// succeed at once.
     RolledBack,
-    /// Refused or cancelled by the server (time, locks, read-only): nothing was written.
+    /// Somebody else held a lock for longer than the session waits: nothing was written.
+    Locked,
+    /// Refused or cancelled by the server (time, read-only): nothing was written.
     Cancelled,
     /// The tables of kvd are not there, or not in the shape of this version: nothing was written.
     NotMigrated,
@@ -67,8 +69,10 @@ fn postgres_failure(sqlstate: &str) -> Failure {
         "23505" => Failure::Duplicate,
         // serialization_failure, deadlock_detected
         "40001" | "40P01" => Failure::RolledBack,
-        // query_canceled, lock_not_available, read_only_sql_transaction
-        "57014" | "55P03" | "25006" => Failure::Cancelled,
+        // lock_not_available
+        "55P03" => Failure::Locked,
+        // query_canceled, read_only_sql_transaction
+        "57014" | "25006" => Failure::Cancelled,
         // too_many_connections, cannot_connect_now
         "53300" | "57P03" => Failure::NoConnection,
         // undefined_table, undefined_column
@@ -86,9 +90,10 @@ fn mysql_failure(number: u16) -> Failure {
         1062 => Failure::Duplicate,
         // ER_LOCK_DEADLOCK, ER_CHECKREAD (MariaDB: record has changed since last read)
         1213 | 1020 => Failure::RolledBack,
-        // lock wait timeout, interrupted, read-only (several ways), statement time exceeded
-        // (MariaDB, MySQL), NOWAIT
-        1205 | 1317 | 1290 | 1792 | 1836 | 1969 | 3024 | 3572 => Failure::Cancelled,
+        // lock wait timeout, NOWAIT
+        1205 | 3572 => Failure::Locked,
+        // interrupted, read-only (several ways), statement time exceeded (MariaDB, MySQL)
+        1317 | 1290 | 1792 | 1836 | 1969 | 3024 => Failure::Cancelled,
         // too many connections (of the server, of the user)
         1040 | 1203 | 1226 => Failure::NoConnection,
         // ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR
@@ -105,7 +110,7 @@ fn sqlite_failure(code: Cow<'_, str>, message: &str) -> Failure {
         2067 => Failure::Duplicate,
         code => match code & 0xff {
             // SQLITE_BUSY with its extended forms: the lock did not come within the busy timeout.
-            5 => Failure::Cancelled,
+            5 => Failure::Locked,
             // SQLITE_READONLY, SQLITE_FULL
             8 | 13 => Failure::Cancelled,
             // SQLITE_CANTOPEN
@@ -142,11 +147,12 @@ mod tests {
         assert_eq!(postgres_failure("08006"), Failure::Unknown);
         assert_eq!(postgres_failure("57P01"), Failure::Unknown);
         assert_eq!(postgres_failure("22021"), Failure::Refused);
-        assert_eq!(mysql_failure(1205), Failure::Cancelled);
+        assert_eq!(postgres_failure("55P03"), Failure::Locked);
+        assert_eq!(mysql_failure(1205), Failure::Locked);
         assert_eq!(mysql_failure(1213), Failure::RolledBack);
         assert_eq!(mysql_failure(1927), Failure::Unknown);
-        assert_eq!(sqlite_failure("517".into(), ""), Failure::Cancelled);
-        assert_eq!(sqlite_failure("261".into(), ""), Failure::Cancelled);
+        assert_eq!(sqlite_failure("517".into(), ""), Failure::Locked);
+        assert_eq!(sqlite_failure("261".into(), ""), Failure::Locked);
         assert_eq!(
             sqlite_failure("1".into(), "no such table: items"),
             Failure::NotMigrated

@@ -61,11 +61,12 @@ impl Held {
     }
 
     /// The connection ends with this: nothing of the session is left to the next borrower.
-    pub(crate) async fn for_one_use(self) -> Self {
-        match &self.0 {
-            Connection::Postgres(c) => c.lock().await.close_on_drop(),
-            Connection::MySql(c) => c.lock().await.close_on_drop(),
-            Connection::Sqlite(c) => c.lock().await.close_on_drop(),
+    #[must_use]
+    pub fn for_one_use(mut self) -> Self {
+        match &mut self.0 {
+            Connection::Postgres(c) => c.get_mut().close_on_drop(),
+            Connection::MySql(c) => c.get_mut().close_on_drop(),
+            Connection::Sqlite(c) => c.get_mut().close_on_drop(),
         }
         self
     }

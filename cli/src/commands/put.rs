@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use clap::Args;
 use entity::{
     ETag, Key, Precondition,
+    held::Held,
     write::{Action, Claim, Outcome, Write, write},
 };
 
@@ -68,7 +69,9 @@ impl Put {
         };
         let database = context.database().await?;
         let not_so = |why| Err(CliError::NotSo(format!("{:?} {why}", self.key)));
-        match write(database, change, &Claim::new()).await? {
+        let held = Held::acquire(database).await?;
+        let done = write(&held, &change, &Claim::new()).await?;
+        match done.outcome(change) {
             Outcome::Created(item) | Outcome::Updated(item) if json => {
                 output::json(&Shown::item(&item))
             }

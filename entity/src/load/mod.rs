@@ -89,7 +89,7 @@ impl Load {
         pool: &DatabaseConnection,
         on_conflict: OnConflict,
     ) -> Result<Self, LoadError> {
-        let held = Held::acquire(pool).await?.for_one_use().await;
+        let held = Held::acquire(pool).await?.for_one_use();
         let dialect = Dialect::of(held.get_database_backend());
         for sql in dialect.prepare {
             held.execute_unprepared(sql).await?;

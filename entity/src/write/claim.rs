@@ -22,6 +22,11 @@ impl Claim {
         self.leave_waiting_for(CLAIMED) || self.0.load(Ordering::Acquire) == CLAIMED
     }
 
+    /// Waiting again, after the server has definitely taken the write back.
+    pub fn give_back(&self) {
+        self.0.store(WAITING, Ordering::Release);
+    }
+
     /// Whether nobody waits for the write any more, and it was not sent.
     pub fn is_abandoned(&self) -> bool {
         self.0.load(Ordering::Acquire) == ABANDONED
@@ -48,6 +53,14 @@ mod tests {
         let claim = Claim::new();
         assert!(claim.take() && claim.take(), "a claimed write is run again");
         assert!(!claim.abandon() && !claim.is_abandoned());
+
+        let claim = Claim::new();
+        assert!(claim.take());
+        claim.give_back();
+        assert!(
+            claim.abandon() && !claim.take(),
+            "taken back, then abandoned"
+        );
 
         let claim = Claim::new();
         assert!(claim.abandon() && claim.is_abandoned());

@@ -7,7 +7,7 @@ mod claim;
 mod locking;
 mod returning;
 
-use sea_orm::{DatabaseConnection, DbBackend, DbErr, QueryResult, entity::prelude::DateTimeUtc};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, entity::prelude::DateTimeUtc};
 
 pub use self::claim::Claim;
 use crate::{
@@ -79,6 +79,7 @@ impl WriteError {
             Failure::NoConnection
             | Failure::Duplicate
             | Failure::RolledBack
+            | Failure::Locked
             | Failure::Cancelled
             | Failure::NotMigrated
             | Failure::Refused => Self::NotWritten(error),
@@ -86,25 +87,18 @@ impl WriteError {
     }
 }
 
-/// Sends the write once `claim` can be taken, which is tried only when a connection is held.
+/// Sends the write if `claim` can be taken.
 ///
-/// Must run to its end: dropping this future in the middle leaves the outcome unknown.
+/// Must run to its end: dropping this future in the middle leaves the outcome unknown, and the
+/// connection unfit for anybody else.
 ///
 /// # Errors
 /// See [`WriteError`].
-pub async fn write(
-    pool: &DatabaseConnection,
-    write: Write,
-    claim: &Claim,
-) -> Result<Outcome, WriteError> {
-    let done = match pool.get_database_backend() {
-        DbBackend::MySql => locking::write(pool, &write, claim).await?,
-        _ => {
-            let held = Held::acquire(pool).await.map_err(WriteError::of)?;
-            returning::write(&held, &write, claim).await?
-        }
-    };
-    Ok(done.outcome(write))
+pub async fn write(held: &Held, write: &Write, claim: &Claim) -> Result<Done, WriteError> {
+    match held.get_database_backend() {
+        DbBackend::MySql => locking::write(held, write, claim).await,
+        _ => returning::write(held, write, claim).await,
+    }
 }
 
 /// What to do about one attempt, of so many: `Some` ends the write, `None` runs it again.
@@ -128,7 +122,7 @@ fn concluded(
 }
 
 /// What the engine reports of a write.
-enum Done {
+pub enum Done {
     Stored(Stamp),
     Deleted,
     Exists,
@@ -137,7 +131,8 @@ enum Done {
 }
 
 impl Done {
-    fn outcome(self, write: Write) -> Outcome {
+    /// What it means for the one who sent the write.
+    pub fn outcome(self, write: Write) -> Outcome {
         match (self, write.action) {
             (
                 Self::Stored(stamp),
@@ -162,7 +157,7 @@ impl Done {
 }
 
 /// What the server decides about a stored item.
-struct Stamp {
+pub struct Stamp {
     id: i64,
     version: i64,
     created_at: DateTimeUtc,
