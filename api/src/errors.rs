@@ -54,3 +54,32 @@ fn problem_response(error: Error) -> Response {
     tracing::error!(%error, "framework");
     Problem::internal().into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use poem::{endpoint::make_sync, http::StatusCode};
+
+    use super::*;
+    use crate::items::Items;
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_and_hurts_nobody_else() {
+        let errors = Errors {
+            inner: make_sync(|request| match request.uri().path() {
+                "/livez" => StatusCode::OK.into_response(),
+                path => panic!("no handler for {path}"),
+            }),
+            resource: Resource::of::<Items>(),
+        };
+        let ask = async |path: &'static str| {
+            let request = Request::builder().uri_str(path).finish();
+            errors.call(request).await.unwrap()
+        };
+        let answer = ask("/metrics").await;
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let text = answer.into_body().into_string().await.unwrap();
+        assert!(text.contains("\"code\":\"internal\""), "{text}");
+        assert!(!text.contains("no handler"), "{text}");
+        assert_eq!(ask("/livez").await.status(), StatusCode::OK);
+    }
+}
