@@ -284,3 +284,36 @@ impl Parameter for IfNoneMatch {
         tags(name, request, Comparison::Weak).map(Self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{items::Items, resource::Resource};
+
+    fn asked(query: &str) -> Request {
+        let request = Request::builder().uri_str(format!("/items/?{query}"));
+        let checked = Resource::of::<Items>().check(request.finish());
+        checked.ok().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_taken_as_it_is_or_refused(text in "[0-9]{0,25}|[-+ 0-9a-fxe._]{0,6}") {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number: Option<u64> = text.parse().ok().filter(|_| digits);
+            prop_assert_eq!(integer(&text), number);
+        }
+
+        #[test]
+        fn pages_are_never_clamped(page in any::<u64>(), size in 0..300u64) {
+            let request = asked(&format!("page={page}&page_size={size}"));
+            let page_taken = Option::<PageNumber>::extract("page", &request).ok().flatten();
+            let page_fits = (1..=i64::MAX as u64).contains(&page);
+            prop_assert_eq!(page_taken, page_fits.then_some(PageNumber(page)));
+            let size_taken = PageSize::extract("page_size", &request).ok();
+            prop_assert_eq!(size_taken, (1..=100).contains(&size).then_some(PageSize(size)));
+        }
+    }
+}

@@ -144,6 +144,14 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_text_is_a_key_exactly_if_it_follows_the_rule(text in "[\\x00-\\x80.é]{0,4}|[a😀]{500,520}") {
+            let follows = (1..=512).contains(&text.len())
+                && text != "." && text != ".."
+                && text.chars().all(|c| c >= ' ' && c != '\x7f');
+            prop_assert_eq!(Key::new(text.clone()).map(Key::into_string).ok(), follows.then_some(text));
+        }
+
+        #[test]
         fn the_range_of_a_prefix_is_exactly_the_texts_that_begin_with_it(
             prefix in "[a-c\u{d7ff}\u{10ffff}]{0,3}",
             text in "[a-d\u{d7ff}\u{e000}\u{10ffff}]{0,4}",
