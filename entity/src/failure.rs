@@ -90,8 +90,8 @@ fn mysql_failure(number: u16) -> Failure {
         1062 => Failure::Duplicate,
         // ER_LOCK_DEADLOCK, ER_CHECKREAD (MariaDB: record has changed since last read)
         1213 | 1020 => Failure::RolledBack,
-        // lock wait timeout, NOWAIT
-        1205 | 3572 => Failure::Locked,
+        // lock wait timeout, NOWAIT, the lock of the counter of ids
+        1205 | 3572 | 1467 => Failure::Locked,
         // interrupted, read-only (several ways), statement time exceeded (MariaDB, MySQL)
         1317 | 1290 | 1792 | 1836 | 1969 | 3024 => Failure::Cancelled,
         // too many connections (of the server, of the user)

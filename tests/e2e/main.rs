@@ -18,7 +18,10 @@ mod items;
 mod json;
 mod keys;
 mod kvctl;
+mod kvctl_beside_kvd;
 mod kvctl_get;
+mod kvctl_interrupted;
+mod kvctl_load;
 mod kvctl_put;
 mod links;
 mod logging;
@@ -56,7 +59,10 @@ fn main() -> ExitCode {
         json::tests(),
         keys::tests(),
         kvctl::tests(),
+        kvctl_beside_kvd::tests(),
         kvctl_get::tests(),
+        kvctl_interrupted::tests(),
+        kvctl_load::tests(),
         kvctl_put::tests(),
         links::tests(),
         logging::tests(),

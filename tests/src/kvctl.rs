@@ -1,16 +1,17 @@
-//! The real `kvctl`, run to its end.
+//! The real `kvctl`.
 
 use std::{
     future::{Future, IntoFuture},
     path::Path,
     pin::Pin,
-    process::{ExitStatus, Stdio},
+    process::Stdio,
 };
 
 use nix::sys::signal::Signal;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    process::Command,
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStdin, Command},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -70,36 +71,111 @@ impl Kvctl {
         self
     }
 
-    async fn run(mut self) -> Output {
+    /// Starts it and leaves its standard input open.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    #[must_use]
+    pub fn spawn(mut self) -> Running {
         self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("kvctl starts");
-        let mut input = child.stdin.take().expect("stdin is piped");
-        let mut output = child.stdout.take().expect("stdout is piped");
-        let mut errors = child.stderr.take().expect("stderr is piped");
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let feed = async {
-            // A kvctl that does not read to the end closes the pipe: its exit code tells whether it should have.
-            let _broken_pipe = input.write_all(&self.stdin).await;
-            drop(input);
-        };
-        let all = async {
-            let (_, out, err) = tokio::join!(
-                feed,
-                output.read_to_end(&mut stdout),
-                errors.read_to_end(&mut stderr)
-            );
-            out.and(err).expect("the pipes can be read");
-            child.wait().await.expect("kvctl can be waited for")
-        };
-        let status: ExitStatus = timeout(PATIENCE, all).await.expect("kvctl comes to an end");
-        Output {
-            code: process::code(status),
-            stdout,
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        Running {
+            child,
+            stdin,
+            stdout: tokio::spawn(read_all(stdout)),
+            stderr: tokio::spawn(read_all(stderr)),
         }
+    }
+
+    /// Its program, arguments and environment, and what it reads: to be run in another way.
+    pub(crate) fn into_parts(self) -> (Command, Vec<u8>) {
+        (self.command, self.stdin)
+    }
+
+    async fn run(mut self) -> Output {
+        let stdin = std::mem::take(&mut self.stdin);
+        let mut running = self.spawn();
+        running.send(&stdin).await;
+        running.end().await
+    }
+}
+
+async fn read_all(mut pipe: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    pipe.read_to_end(&mut bytes)
+        .await
+        .expect("the pipe can be read");
+    bytes
+}
+
+/// A `kvctl` that runs.
+pub struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: JoinHandle<Vec<u8>>,
+    stderr: JoinHandle<Vec<u8>>,
+}
+
+impl Running {
+    /// Writes to its standard input.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        if let Some(stdin) = &mut self.stdin {
+            // A kvctl that does not read to the end closes the pipe: its exit code tells whether it should have.
+            let _broken_pipe = timeout(PATIENCE, stdin.write_all(bytes)).await;
+        }
+    }
+
+    /// Closes its standard input.
+    pub fn close(&mut self) {
+        self.stdin = None;
+    }
+
+    /// # Panics
+    ///
+    /// If it has ended and been waited for.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it was not waited for")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        process::send(self.pid(), signal);
+    }
+
+    /// Closes its standard input and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    pub async fn end(mut self) -> Output {
+        drop(self.stdin.take());
+        self.ended().await
+    }
+
+    /// Waits for its end with its standard input open.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    pub async fn ended(mut self) -> Output {
+        let all = async {
+            let status = self.child.wait().await.expect("kvctl can be waited for");
+            let stdout = self.stdout.await.expect("stdout is read");
+            let stderr = self.stderr.await.expect("stderr is read");
+            Output {
+                code: process::code(status),
+                stdout,
+                stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            }
+        };
+        timeout(PATIENCE, all).await.expect("kvctl comes to an end")
     }
 }
 

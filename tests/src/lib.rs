@@ -3,7 +3,7 @@
 //!
 //! * [`suite`] runs a list of tests on each chosen engine and says what was tested
 //! * [`mod@env`] is what a test is given: its database, its directory, its processes
-//! * [`kvd`] and [`kvctl`] drive the two binaries
+//! * [`kvd`] and [`kvctl`] drive the two binaries, [`terminal`] gives kvctl a pseudo-terminal
 //! * [`client`] asks kvd over HTTP, [`wire`] over a bare socket, byte for byte; both give an [`answer`]
 //! * [`engine`], [`server`] and [`database`] choose, start and fill the database servers
 //! * [`relay`] stands between kvd and its database, and counts
@@ -38,6 +38,7 @@ pub mod process;
 pub mod relay;
 pub mod server;
 pub mod suite;
+pub mod terminal;
 pub mod wire;
 
 pub use answer::Answer;

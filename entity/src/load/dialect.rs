@@ -20,15 +20,14 @@ pub(super) struct Dialect {
     pub(super) undo: &'static str,
     /// The last key of a chunk, and its size. Parameters: the key below it, the most lines.
     pub(super) chunk: &'static str,
-    /// Waits for everybody who has one of the keys of a chunk. Parameters: the key below the chunk,
-    /// its last key.
-    pub(super) lock: Option<&'static str>,
+    /// The session waits for locks; otherwise a chunk that meets one is tried again.
+    pub(super) waits: bool,
     /// Merges a chunk that has no key twice, and fails if one exists: much cheaper than to look for
-    /// each. Parameters as of [`Self::lock`].
+    /// each. Parameters: the key below the chunk, its last key.
     pub(super) create: &'static str,
-    /// Merges a chunk, leaving existing items alone. Parameters as of [`Self::lock`].
+    /// Merges a chunk, leaving existing items alone. Parameters as of [`Self::create`].
     pub(super) skip: &'static str,
-    /// Merges a chunk, updating existing items. Parameters as of [`Self::lock`].
+    /// Merges a chunk, updating existing items. Parameters as of [`Self::create`].
     pub(super) overwrite: &'static str,
     /// [`Self::overwrite`] returns the version of each item it stores. Otherwise it counts as MySQL
     /// does: a created item once, an updated one twice.
@@ -165,7 +164,7 @@ macro_rules! returning {
             begin: $begin,
             undo: $undo,
             chunk: chunk!("\"key\"", "$1", "$2"),
-            lock: None,
+            waits: true,
             create: create!("\"key\"", "$1", "$2"),
             skip: concat!(
                 "INSERT INTO items (\"key\", value) ",
@@ -222,6 +221,9 @@ static SQLITE: Dialect = returning!(
 
 static MYSQL: Dialect = Dialect {
     prepare: &[
+        // While an `INSERT … SELECT` waits for a lock, MariaDB lets nobody else have a new id. So it
+        // does not wait there, and is tried again. MySQL, which has no such trouble, makes it 1 s.
+        "SET SESSION innodb_lock_wait_timeout = 0",
         "CREATE TEMPORARY TABLE kvctl_load (PRIMARY KEY (`key`, line)) ENGINE = InnoDB AS \
          SELECT version AS line, `key`, value FROM items LIMIT 0",
     ],
@@ -233,12 +235,7 @@ static MYSQL: Dialect = Dialect {
     begin: "START TRANSACTION",
     undo: "ROLLBACK",
     chunk: chunk!("`key`", "?", "?"),
-    // While an `INSERT … SELECT` waits, MariaDB (and MySQL before 8) lets nobody else take a new id.
-    // So it is better to have waited before.
-    lock: Some(
-        "SELECT i.id FROM kvctl_load l STRAIGHT_JOIN items i ON i.`key` = l.`key` \
-         WHERE l.`key` > ? AND l.`key` <= ? ORDER BY l.`key` FOR UPDATE",
-    ),
+    waits: false,
     create: create!("`key`", "?", "?"),
     // `IGNORE` can ignore nothing but an existing key: the columns have the same types.
     skip: concat!(

@@ -9,7 +9,10 @@
 mod dialect;
 mod stage;
 
+use std::time::{Duration, Instant};
+
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Statement};
+use tokio::time::sleep;
 
 use self::dialect::Dialect;
 use crate::{
@@ -24,6 +27,10 @@ use crate::{
 const CHUNK_LINES: u64 = 5_000;
 /// How often a merge is run again that lost against other writers.
 const MAX_RERUNS: u32 = 10;
+/// How long a chunk is tried again that finds a key locked where the engine does not wait for it.
+const LOCK_TIME: Duration = Duration::from_mins(1);
+/// How long others have the table for themselves in between.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// An item to store, and the number of the line it stands on.
 #[derive(Clone, Debug)]
@@ -257,7 +264,7 @@ impl Staged {
         // No key is empty, so all are above this.
         let mut above = String::new();
         while let Some(chunk) = self.chunk_above(&above).await? {
-            let (created, updated) = self.merge_chunk(&above, &chunk).await?;
+            let (created, updated) = self.merge_when_unlocked(&above, &chunk).await?;
             loaded.created += created;
             loaded.updated += updated;
             progress(Progress::Merged(chunk.lines));
@@ -280,6 +287,26 @@ impl Staged {
         }))
     }
 
+    async fn merge_when_unlocked(&self, above: &str, chunk: &Chunk) -> Result<(u64, u64), DbErr> {
+        let Load { held, dialect, .. } = &self.0;
+        if dialect.waits {
+            return self.merge_chunk(above, chunk).await;
+        }
+        let deadline = Instant::now() + LOCK_TIME;
+        loop {
+            held.execute_unprepared("SAVEPOINT chunk").await?;
+            match self.merge_chunk(above, chunk).await {
+                Err(error) if failure(&error) == Failure::Locked && Instant::now() < deadline => {
+                    // There is none if the server is set to take all of the transaction back.
+                    held.execute_unprepared("ROLLBACK TO SAVEPOINT chunk")
+                        .await?;
+                    sleep(LOCK_PAUSE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// How many items it created and updated.
     async fn merge_chunk(&self, above: &str, chunk: &Chunk) -> Result<(u64, u64), DbErr> {
         let Load {
@@ -292,9 +319,6 @@ impl Staged {
             let values = [above.into(), chunk.last_key.as_str().into()];
             Statement::from_sql_and_values(held.get_database_backend(), sql, values)
         };
-        if let Some(lock) = dialect.lock {
-            held.query_all_raw(statement(lock)).await?;
-        }
         let merge = match on_conflict {
             OnConflict::Error => dialect.create,
             OnConflict::Skip => dialect.skip,

@@ -1,0 +1,128 @@
+//! `kvctl` on a pseudo-terminal, as a person has it.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    process::Stdio,
+    thread,
+};
+
+use nix::pty::{Winsize, openpty};
+use tokio::{io::AsyncWriteExt, sync::oneshot, time::timeout};
+
+use crate::{
+    kvctl::Kvctl,
+    process::{self, PATIENCE},
+};
+
+/// A stream that a program is born with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+/// As a person calls it, without any redirection.
+pub const ALL: &[Stream] = &[Stream::Stdin, Stream::Stdout, Stream::Stderr];
+
+/// What the person sees, and what went into pipes instead.
+#[derive(Debug)]
+pub struct Seen {
+    pub code: i32,
+    /// All that was written to the terminal, control sequences included. Lines end with `\r\n`.
+    pub screen: String,
+    /// Standard output, if it was a pipe.
+    pub stdout: String,
+    /// Standard error, if it was a pipe.
+    pub stderr: String,
+}
+
+impl Seen {
+    /// Itself, if it ended with this exit code.
+    ///
+    /// # Panics
+    ///
+    /// If it ended otherwise.
+    #[track_caller]
+    #[must_use]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "another exit code: {self:?}");
+        self
+    }
+}
+
+/// Runs it to its end with these streams on a terminal of so many columns, the others being pipes.
+///
+/// What kvctl is to read is typed there, if its standard input is the terminal.
+///
+/// # Panics
+///
+/// If there is no pseudo-terminal to be had, or kvctl does not end.
+pub async fn run(kvctl: Kvctl, columns: u16, on: &[Stream]) -> Seen {
+    let size = Winsize {
+        ws_row: 50,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let terminal = openpty(Some(&size), None).expect("a pseudo-terminal");
+    let end = |stream| -> Stdio {
+        match on.contains(&stream) {
+            true => terminal.slave.try_clone().expect("a descriptor").into(),
+            false => Stdio::piped(),
+        }
+    };
+    let (mut command, input) = kvctl.into_parts();
+    command.stdin(end(Stream::Stdin));
+    command.stdout(end(Stream::Stdout));
+    command.stderr(end(Stream::Stderr));
+    let mut child = command.spawn().expect("kvctl starts");
+    // The command keeps its end of the terminal open, and so does this.
+    drop((command, terminal.slave));
+    let mut master = File::from(terminal.master);
+    let stdin = child.stdin.take();
+    if stdin.is_none() {
+        master.write_all(&input).expect("the terminal takes it");
+    }
+    let screen = read(master);
+    let all = async {
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // A kvctl that does not read to the end closes the pipe: its exit code tells whether it should have.
+                let _broken_pipe = stdin.write_all(&input).await;
+            }
+        };
+        let ((), ended, screen) = tokio::join!(feed, child.wait_with_output(), screen);
+        (ended, screen)
+    };
+    let (ended, screen) = timeout(PATIENCE, all).await.expect("kvctl comes to an end");
+    let ended = ended.expect("its output");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Seen {
+        code: process::code(ended.status),
+        screen: text(&screen.expect("the terminal is read")),
+        stdout: text(&ended.stdout),
+        stderr: text(&ended.stderr),
+    }
+}
+
+/// To the end, which Linux tells by an error when the last writer is gone.
+///
+/// On a thread of its own, which a kvctl that does not end may keep for ever.
+fn read(mut master: File) -> oneshot::Receiver<Vec<u8>> {
+    let (sender, receiver) = oneshot::channel();
+    thread::spawn(move || {
+        let mut all = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match master.read(&mut buffer) {
+                Ok(n) if n > 0 => all.extend(&buffer[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Nobody need be waiting for it any more.
+                Ok(_) | Err(_) => break drop(sender.send(all)),
+            }
+        }
+    });
+    receiver
+}
