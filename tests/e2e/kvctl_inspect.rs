@@ -36,7 +36,9 @@ async fn text(env: &Env, database: &Database, words: &[&str]) -> BTreeMap<String
 }
 
 async fn json(env: &Env, database: &Database, words: &[&str]) -> Value {
-    let output = env.kvctl_on(database, ["inspect", "-o", "json"]).args(words);
+    let output = env
+        .kvctl_on(database, ["inspect", "-o", "json"])
+        .args(words);
     let output = output.await.expect(0);
     assert_eq!(output.stderr, "");
     assert_eq!(output.text().lines().count(), 1);
@@ -44,7 +46,11 @@ async fn json(env: &Env, database: &Database, words: &[&str]) -> Value {
 }
 
 async fn inspect_of_a_key_shows_its_sizes_and_times(env: Env) {
-    for (key, value) in [("é/😀", "漢\n字"), ("empty", ""), ("large", &*"é".repeat(100_000))] {
+    for (key, value) in [
+        ("é/😀", "漢\n字"),
+        ("empty", ""),
+        ("large", &*"é".repeat(100_000)),
+    ] {
         let _put = env.kvctl(["put", key, "-"]).stdin(value).await.expect(0);
         let _put = env.kvctl(["put", key, "-"]).stdin(value).await.expect(0);
         let got = env.kvctl(["get", key, "-o", "json"]).await.expect(0);
@@ -101,7 +107,10 @@ async fn inspect_says_what_is_wrong_with_a_key(env: Env) {
         let output = env.kvctl(["inspect", "--", key]).await.expect(0);
         assert_eq!(output.text().lines().count(), 8, "{}", output.text());
         let last = output.text().lines().last().unwrap_or_default();
-        assert!(last.starts_with("problem ") && last.ends_with(said), "{last}");
+        assert!(
+            last.starts_with("problem ") && last.ends_with(said),
+            "{last}"
+        );
     }
     let shown = text(&env, env.database(), &["line\nbreak"]).await;
     assert_eq!(shown["key"], "line\\nbreak");
@@ -175,7 +184,11 @@ async fn the_bytes_on_disk_grow_with_the_values(env: Env) {
     let before = disk_bytes().await;
     // No engine makes much less of these.
     let mut random = env.random();
-    let mut value = || (0..200_000).map(|_| random.alphanumeric()).collect::<String>();
+    let mut value = || {
+        (0..200_000)
+            .map(|_| random.alphanumeric())
+            .collect::<String>()
+    };
     let rows: Vec<_> = (0..20).map(|n| (format!("large/{n}"), value())).collect();
     insert(&env, rows).await;
     let after = disk_bytes().await;
@@ -219,7 +232,10 @@ async fn of_many_odd_keys_text_names_twenty_and_json_all(env: Env) {
     assert!(!output.stderr.contains('\t') && !output.stderr.contains("fine"));
     assert_eq!(output.stderr.matches("odd\\t").count(), 20);
     let last = output.stderr.lines().last().unwrap_or_default();
-    assert!(last.contains("and 10 more") && last.contains("json"), "{last}");
+    assert!(
+        last.contains("and 10 more") && last.contains("json"),
+        "{last}"
+    );
     let shown = text(&env, env.database(), &[]).await;
     assert_eq!((&*shown["odd_keys"], &*shown["items"]), ("30", "32"));
 
@@ -241,7 +257,10 @@ async fn of_many_odd_keys_text_names_twenty_and_json_all(env: Env) {
 }
 
 async fn inspect_refuses_what_it_cannot_do(env: Env) {
-    for words in [&["inspect", "-o", "table"][..], &["inspect", "a", "-o", "table"]] {
+    for words in [
+        &["inspect", "-o", "table"][..],
+        &["inspect", "a", "-o", "table"],
+    ] {
         assert_failed(env.kvctl([]).args(words).await, 2, "table");
     }
     assert_failed(env.kvctl(["inspect", "a", "b"]).await, 2, "b");

@@ -30,22 +30,7 @@ tests::list! {
 
 /// Keys whose order differs under every collation but that of the bytes.
 const KEYS: [&str; 16] = [
-    " ",
-    "%",
-    "A",
-    "B",
-    "Z",
-    "_",
-    "a",
-    "a ",
-    "a%",
-    "a%b",
-    "a_",
-    "ab",
-    "a😀",
-    "á",
-    "漢字",
-    "😀",
+    " ", "%", "A", "B", "Z", "_", "a", "a ", "a%", "a%b", "a_", "ab", "a😀", "á", "漢字", "😀",
 ];
 
 /// Puts rows into the table past kvd and kvctl; no quotes or backslashes in them.
@@ -98,7 +83,10 @@ async fn a_prefix_is_meant_to_the_letter(env: Env) {
     for prefix in [
         "", " ", "%", "_", "a", "A", "a%", "a_", "á", "漢", "😀", "a😀", "b", "%%",
     ] {
-        let meant: Vec<_> = KEYS.iter().filter(|key| key.starts_with(prefix)).collect();
+        let meant: Vec<_> = KEYS
+            .into_iter()
+            .filter(|key| key.starts_with(prefix))
+            .collect();
         assert_eq!(keys(&env, &[prefix]).await, meant, "{prefix}");
         let counted = said(&env, &["count", prefix]).await;
         assert_eq!(counted, format!("{}\n", meant.len()), "{prefix}");
@@ -166,10 +154,7 @@ async fn lines_show_control_characters_and_nothing_else_escaped(env: Env) {
     for (value, shown) in [
         ("a\nb\r\n", "a\\nb\\r\\n"),
         ("tab\there", "tab\\there"),
-        (
-            "\u{1}\u{1b}[31mred\u{7f}",
-            "\\u{1}\\u{1b}[31mred\\u{7f}",
-        ),
+        ("\u{1}\u{1b}[31mred\u{7f}", "\\u{1}\\u{1b}[31mred\\u{7f}"),
         ("\u{80}\u{9b}31m\u{9f}", "\\u{80}\\u{9b}31m\\u{9f}"),
         (
             "back\\slash 'quotes\" é\u{a0}漢😀",
@@ -232,7 +217,8 @@ async fn many_items_are_listed_to_the_last(env: Env) {
         said(&env, &["list", "-o", "ndjson"]).await.lines().count(),
         2_500
     );
-    let array: Value = serde_json::from_str(&said(&env, &["list", "-o", "json"]).await).expect("JSON");
+    let array: Value =
+        serde_json::from_str(&said(&env, &["list", "-o", "json"]).await).expect("JSON");
     assert_eq!(array.as_array().map(Vec::len), Some(2_500));
     let table = said(&env, &["list", "-o", "table"]).await;
     assert_eq!(table.lines().count(), 2_501);
@@ -264,15 +250,7 @@ async fn who_stops_reading_is_no_failure(env: Env) {
 async fn keys_that_break_the_rule_are_listed_and_counted(env: Env) {
     let odd = ["", "\u{1}", "\tb", ".", "..", "line\nbreak", "\u{7f}"];
     insert_keys(&env, &odd).await;
-    let shown = [
-        "",
-        "\\u{1}",
-        "\\tb",
-        ".",
-        "..",
-        "line\\nbreak",
-        "\\u{7f}",
-    ];
+    let shown = ["", "\\u{1}", "\\tb", ".", "..", "line\\nbreak", "\\u{7f}"];
     assert_eq!(keys(&env, &[]).await, shown);
     assert_eq!(said(&env, &["count"]).await, "7\n");
     assert_eq!(keys(&env, &["line\n"]).await, ["line\\nbreak"]);
@@ -318,7 +296,8 @@ async fn a_table_heads_its_columns_and_aligns_them(env: Env) {
     let _put = env.kvctl(["put", "漢", "字"]).await.expect(0);
     let table = said(&env, &["list", "-o", "table"]).await;
     let lines: Vec<_> = table.lines().collect();
-    let words = |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
+    let words =
+        |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
     assert_eq!(words(lines[0]), ["KEY", "VALUE", "VERSION", "UPDATED"]);
     assert_eq!(words(lines[1])[..3], ["a", "1", "1"]);
     assert_eq!(words(lines[2])[..3], ["longer/key", "x\\ny", "1"]);
@@ -338,7 +317,7 @@ async fn list_and_count_refuse_what_they_cannot_do(env: Env) {
     let long = "p".repeat(513);
     for (words, named) in [
         (&["list", "--limit", "0"][..], "--limit"),
-        (&["list", "--limit", "-1"], "--limit"),
+        (&["list", "--limit=-1"], "--limit"),
         (&["list", "--limit", "many"], "--limit"),
         (&["list", "--limit"], "--limit"),
         (&["list", "--after"], "--after"),

@@ -19,10 +19,16 @@ mod json;
 mod keys;
 mod kvctl;
 mod kvctl_beside_kvd;
+mod kvctl_delete;
+mod kvctl_errors;
 mod kvctl_get;
+mod kvctl_inspect;
 mod kvctl_interrupted;
+mod kvctl_list;
 mod kvctl_load;
+mod kvctl_memory;
 mod kvctl_put;
+mod kvctl_terminal;
 mod links;
 mod logging;
 mod migrations;
@@ -60,10 +66,16 @@ fn main() -> ExitCode {
         keys::tests(),
         kvctl::tests(),
         kvctl_beside_kvd::tests(),
+        kvctl_delete::tests(),
+        kvctl_errors::tests(),
         kvctl_get::tests(),
+        kvctl_inspect::tests(),
         kvctl_interrupted::tests(),
+        kvctl_list::tests(),
         kvctl_load::tests(),
+        kvctl_memory::tests(),
         kvctl_put::tests(),
+        kvctl_terminal::tests(),
         links::tests(),
         logging::tests(),
         migrations::tests(),

@@ -50,6 +50,48 @@ impl Seen {
         assert_eq!(self.code, code, "another exit code: {self:?}");
         self
     }
+
+    /// What is left on the screen at the end, line by line: a progress bar that was wiped off is not.
+    ///
+    /// Of the sequences it knows those that move up or down or clear a line; each character has one column.
+    #[must_use]
+    pub fn left(&self) -> Vec<String> {
+        let (mut lines, mut row, mut column) = (vec![Vec::new()], 0_usize, 0);
+        let mut rest = self.screen.chars();
+        while let Some(next) = rest.next() {
+            match next {
+                '\r' => column = 0,
+                '\n' => row += 1,
+                '\u{1b}' => {
+                    let mut number = String::new();
+                    let command = rest.by_ref().find(|c| {
+                        number.extend(Some(*c).filter(char::is_ascii_digit));
+                        c.is_ascii_alphabetic()
+                    });
+                    let number = number.parse().unwrap_or(1);
+                    match command {
+                        Some('A') => row = row.saturating_sub(number),
+                        Some('B') => row += number,
+                        Some('K') => lines[row].clear(),
+                        _ => {}
+                    }
+                }
+                shown => {
+                    lines[row].truncate(column);
+                    lines[row].resize(column, ' ');
+                    lines[row].push(shown);
+                    column += 1;
+                }
+            }
+            lines.resize(lines.len().max(row + 1), Vec::new());
+        }
+        let text = |line: Vec<char>| line.into_iter().collect::<String>().trim_end().to_owned();
+        let mut lines: Vec<_> = lines.into_iter().map(text).collect();
+        while lines.last().is_some_and(String::is_empty) {
+            lines.pop();
+        }
+        lines
+    }
 }
 
 /// Runs it to its end with these streams on a terminal of so many columns, the others being pipes.

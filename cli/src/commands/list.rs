@@ -31,7 +31,7 @@ pub struct List {
     prefix: Prefix,
 
     /// At most so many items
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
     /// Only keys above this, which need not exist

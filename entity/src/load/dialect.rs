@@ -11,7 +11,11 @@ pub(super) struct Dialect {
     pub(super) index_unsorted: &'static [&'static str],
     /// The first key that is on several lines.
     pub(super) repeated: &'static str,
-    /// How many of the staged keys exist.
+    /// Leaves of a key that is on several lines only the first one.
+    pub(super) keep_first: &'static [&'static str],
+    /// Leaves of a key that is on several lines only the last one.
+    pub(super) keep_last: &'static [&'static str],
+    /// How many lines there are, of how many the key exists, and the first of these.
     pub(super) existing: &'static str,
     /// The key of a line. Parameter: its number.
     pub(super) key_of_line: &'static str,
@@ -22,8 +26,8 @@ pub(super) struct Dialect {
     pub(super) chunk: &'static str,
     /// The session waits for locks; otherwise a chunk that meets one is tried again.
     pub(super) waits: bool,
-    /// Merges a chunk that has no key twice, and fails if one exists: much cheaper than to look for
-    /// each. Parameters: the key below the chunk, its last key.
+    /// Merges a chunk, and fails if one of its keys exists: much cheaper than to look for each.
+    /// Parameters: the key below the chunk, its last key.
     pub(super) create: &'static str,
     /// Merges a chunk, leaving existing items alone. Parameters as of [`Self::create`].
     pub(super) skip: &'static str,
@@ -44,7 +48,6 @@ impl Dialect {
     }
 }
 
-/// `$key` is the quoted column, `$1` and `$2` the parameters.
 macro_rules! repeated {
     ($key:literal) => {
         concat!(
@@ -58,15 +61,39 @@ macro_rules! repeated {
     };
 }
 
+/// Through a table of their own, since MySQL cannot use a temporary table twice in a statement.
+macro_rules! keep {
+    ($line:literal, $key:literal, $table:literal) => {
+        &[
+            concat!(
+                "CREATE TEMPORARY TABLE kvctl_repeated ",
+                $table,
+                " AS SELECT ",
+                $key,
+                ", ",
+                $line,
+                "(line) AS line FROM kvctl_load GROUP BY ",
+                $key,
+                " HAVING count(*) > 1"
+            ),
+            concat!(
+                "DELETE FROM kvctl_load WHERE EXISTS (SELECT 1 FROM kvctl_repeated r ",
+                "WHERE r.",
+                $key,
+                " = kvctl_load.",
+                $key,
+                " AND r.line <> kvctl_load.line)"
+            ),
+        ]
+    };
+}
+
 macro_rules! existing {
     ($key:literal) => {
         concat!(
-            "SELECT count(DISTINCT l.",
+            "SELECT count(*) AS staged, count(i.",
             $key,
-            ") AS staged_keys, ",
-            "count(DISTINCT i.",
-            $key,
-            ") AS existing_keys, ",
+            ") AS existing, ",
             "min(CASE WHEN i.",
             $key,
             " IS NOT NULL THEN line END) AS first_line ",
@@ -83,10 +110,7 @@ macro_rules! chunk {
         concat!(
             "SELECT max(",
             $key,
-            ") AS last_key, count(*) AS staged_lines, ",
-            "count(DISTINCT ",
-            $key,
-            ") AS staged_keys FROM (SELECT ",
+            ") AS last_key, count(*) AS staged FROM (SELECT ",
             $key,
             " FROM kvctl_load WHERE ",
             $key,
@@ -101,39 +125,11 @@ macro_rules! chunk {
     };
 }
 
-/// The lines of a chunk that count: of several with the same key the first or the last one.
-macro_rules! lines {
-    ($key:literal, $above:literal, $last:literal, $order:literal) => {
+macro_rules! insert {
+    ($insert:literal, $key:literal, $above:literal, $last:literal) => {
         concat!(
-            "SELECT ",
-            $key,
-            ", value FROM (SELECT ",
-            $key,
-            ", value, ",
-            "row_number() OVER (PARTITION BY ",
-            $key,
-            " ORDER BY line ",
-            $order,
-            ") AS turn ",
-            "FROM kvctl_load WHERE ",
-            $key,
-            " > ",
-            $above,
-            " AND ",
-            $key,
-            " <= ",
-            $last,
-            ") w ",
-            "WHERE turn = 1 ORDER BY ",
-            $key
-        )
-    };
-}
-
-macro_rules! create {
-    ($key:literal, $above:literal, $last:literal) => {
-        concat!(
-            "INSERT INTO items (",
+            $insert,
+            " INTO items (",
             $key,
             ", value) SELECT ",
             $key,
@@ -153,28 +149,28 @@ macro_rules! create {
 }
 
 macro_rules! returning {
-    ($prepare:expr, $index:expr, $index_unsorted:expr, $begin:literal, $undo:literal, $now:literal) => {
+    ($prepare:expr, $index:expr, $index_unsorted:expr, $begin:literal, $undo:literal, $dropped:literal, $now:literal) => {
         Dialect {
             prepare: $prepare,
             index: $index,
             index_unsorted: $index_unsorted,
-            repeated: repeated!("\"key\""),
-            existing: existing!("\"key\""),
-            key_of_line: "SELECT \"key\" FROM kvctl_load WHERE line = $1",
+            repeated: repeated!("key"),
+            keep_first: keep!("min", "key", $dropped),
+            keep_last: keep!("max", "key", $dropped),
+            existing: existing!("key"),
+            key_of_line: "SELECT key FROM kvctl_load WHERE line = $1",
             begin: $begin,
             undo: $undo,
-            chunk: chunk!("\"key\"", "$1", "$2"),
+            chunk: chunk!("key", "$1", "$2"),
             waits: true,
-            create: create!("\"key\"", "$1", "$2"),
+            create: insert!("INSERT", "key", "$1", "$2"),
             skip: concat!(
-                "INSERT INTO items (\"key\", value) ",
-                lines!("\"key\"", "$1", "$2", "ASC"),
-                " ON CONFLICT (\"key\") DO NOTHING"
+                insert!("INSERT", "key", "$1", "$2"),
+                " ON CONFLICT (key) DO NOTHING"
             ),
             overwrite: concat!(
-                "INSERT INTO items (\"key\", value) ",
-                lines!("\"key\"", "$1", "$2", "DESC"),
-                " ON CONFLICT (\"key\") DO UPDATE SET value = excluded.value, ",
+                insert!("INSERT", "key", "$1", "$2"),
+                " ON CONFLICT (key) DO UPDATE SET value = excluded.value, ",
                 "version = items.version + 1, updated_at = ",
                 $now,
                 " RETURNING version"
@@ -206,6 +202,7 @@ static POSTGRES: Dialect = returning!(
     ],
     "SAVEPOINT merge",
     "ROLLBACK TO SAVEPOINT merge",
+    "ON COMMIT DROP",
     "clock_timestamp()"
 );
 
@@ -216,6 +213,7 @@ static SQLITE: Dialect = returning!(
     &["CREATE INDEX temp.kvctl_load_key ON kvctl_load (key, line)"],
     "BEGIN IMMEDIATE",
     "ROLLBACK",
+    "",
     "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 );
 
@@ -230,21 +228,19 @@ static MYSQL: Dialect = Dialect {
     index: &[],
     index_unsorted: &[],
     repeated: repeated!("`key`"),
+    keep_first: keep!("min", "`key`", "(PRIMARY KEY (`key`)) ENGINE = InnoDB"),
+    keep_last: keep!("max", "`key`", "(PRIMARY KEY (`key`)) ENGINE = InnoDB"),
     existing: existing!("`key`"),
     key_of_line: "SELECT `key` FROM kvctl_load WHERE line = ?",
     begin: "START TRANSACTION",
     undo: "ROLLBACK",
     chunk: chunk!("`key`", "?", "?"),
     waits: false,
-    create: create!("`key`", "?", "?"),
+    create: insert!("INSERT", "`key`", "?", "?"),
     // `IGNORE` can ignore nothing but an existing key: the columns have the same types.
-    skip: concat!(
-        "INSERT IGNORE INTO items (`key`, value) ",
-        lines!("`key`", "?", "?", "ASC")
-    ),
+    skip: insert!("INSERT IGNORE", "`key`", "?", "?"),
     overwrite: concat!(
-        "INSERT INTO items (`key`, value) ",
-        lines!("`key`", "?", "?", "DESC"),
+        insert!("INSERT", "`key`", "?", "?"),
         " ON DUPLICATE KEY UPDATE items.value = VALUES(value), items.version = items.version + 1, \
          items.updated_at = UTC_TIMESTAMP(6)"
     ),

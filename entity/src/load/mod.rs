@@ -85,7 +85,7 @@ pub struct Load {
     on_conflict: OnConflict,
     lines: u64,
     last_key: String,
-    /// The lines came in the order of their keys, as those of an export do.
+    /// The lines came in the order of their keys, each key once, as those of an export do.
     sorted: bool,
 }
 
@@ -119,8 +119,9 @@ impl Load {
         let Some(last) = lines.last() else {
             return Ok(());
         };
-        self.sorted &= lines.iter().map(|line| line.key.as_str()).is_sorted()
-            && lines[0].key.as_str() >= self.last_key.as_str();
+        let keys = lines.iter().map(|line| line.key.as_str());
+        self.sorted &= lines[0].key.as_str() > self.last_key.as_str()
+            && keys.is_sorted_by(|key, next| key < next);
         self.last_key = last.key.as_str().to_owned();
         self.lines += lines.len() as u64;
         stage::send(&self.held, lines).await?;
@@ -132,19 +133,35 @@ impl Load {
     /// # Errors
     /// [`LoadError::Repeated`], or what the database said.
     pub async fn staged(self) -> Result<Staged, LoadError> {
-        let index = if self.sorted {
-            self.dialect.index
-        } else {
-            self.dialect.index_unsorted
+        let statements = match (self.sorted, self.on_conflict) {
+            (true, _) => vec![self.dialect.index],
+            (false, OnConflict::Error) => vec![self.dialect.index_unsorted],
+            (false, OnConflict::Skip) => vec![self.dialect.index_unsorted, self.dialect.keep_first],
+            (false, OnConflict::Overwrite) => {
+                vec![self.dialect.index_unsorted, self.dialect.keep_last]
+            }
         };
-        for sql in index {
+        for sql in statements.concat() {
             self.held.execute_unprepared(sql).await?;
         }
-        let staged = Staged(self);
-        if staged.0.on_conflict == OnConflict::Error {
-            staged.refuse_repeated().await?;
+        if !self.sorted && self.on_conflict == OnConflict::Error {
+            self.refuse_repeated().await?;
         }
-        Ok(staged)
+        Ok(Staged(self))
+    }
+
+    async fn refuse_repeated(&self) -> Result<(), LoadError> {
+        let Self { held, dialect, .. } = self;
+        let backend = held.get_database_backend();
+        let statement = Statement::from_string(backend, dialect.repeated);
+        match held.query_one_raw(statement).await? {
+            None => Ok(()),
+            Some(row) => Err(LoadError::Repeated {
+                key: row.try_get("", "key")?,
+                first: number(&row, "first_line")?,
+                again: number(&row, "last_line")?,
+            }),
+        }
     }
 
     async fn query_one(
@@ -167,20 +184,6 @@ impl Staged {
         self.0.lines
     }
 
-    async fn refuse_repeated(&self) -> Result<(), LoadError> {
-        let Load { held, dialect, .. } = &self.0;
-        let backend = held.get_database_backend();
-        let statement = Statement::from_string(backend, dialect.repeated);
-        match held.query_one_raw(statement).await? {
-            None => Ok(()),
-            Some(row) => Err(LoadError::Repeated {
-                key: row.try_get("", "key")?,
-                first: number(&row, "first_line")?,
-                again: number(&row, "last_line")?,
-            }),
-        }
-    }
-
     /// What [`merge`](Self::merge) would do, were it done now. Only reads.
     ///
     /// # Errors
@@ -193,8 +196,8 @@ impl Staged {
             ..
         } = &self.0;
         let row = self.0.query_one(dialect.existing, Vec::new()).await?;
-        let keys = number(&row, "staged_keys")?;
-        let existing = number(&row, "existing_keys")?;
+        let staged = number(&row, "staged")?;
+        let existing = number(&row, "existing")?;
         let (created, updated) = match on_conflict {
             OnConflict::Error if existing > 0 => {
                 let line = row.try_get::<i64>("", "first_line")?;
@@ -208,8 +211,8 @@ impl Staged {
                     lines: existing,
                 });
             }
-            OnConflict::Error | OnConflict::Skip => (keys - existing, 0),
-            OnConflict::Overwrite => (keys - existing, existing),
+            OnConflict::Error | OnConflict::Skip => (staged - existing, 0),
+            OnConflict::Overwrite => (staged - existing, existing),
         };
         Ok(Loaded {
             created,
@@ -282,8 +285,7 @@ impl Staged {
         };
         Ok(Some(Chunk {
             last_key,
-            lines: number(&row, "staged_lines")?,
-            keys: number(&row, "staged_keys")?,
+            lines: number(&row, "staged")?,
         }))
     }
 
@@ -336,7 +338,7 @@ impl Staged {
         let affected = held.execute_raw(statement(merge)).await?.rows_affected();
         Ok(match on_conflict {
             OnConflict::Error | OnConflict::Skip => (affected, 0),
-            OnConflict::Overwrite => (2 * chunk.keys - affected, affected - chunk.keys),
+            OnConflict::Overwrite => (2 * chunk.lines - affected, affected - chunk.lines),
         })
     }
 }
@@ -353,7 +355,6 @@ pub enum Progress {
 struct Chunk {
     last_key: String,
     lines: u64,
-    keys: u64,
 }
 
 /// All lines merged, but not for good.
