@@ -10,7 +10,7 @@ use entity::{load::LoadError, write::WriteError};
 use migration::migrate::MigrateError;
 use sea_orm::DbErr;
 
-use crate::explain;
+use crate::{explain, output::visible};
 
 /// Why a command did not do what it was asked: what happened, why, and what to do next, in a line
 /// or two.
@@ -73,7 +73,8 @@ pub fn exit(done: Result<(), CliError>) -> ExitCode {
     };
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
     // Nobody need be there to read it.
-    let _ = writeln!(anstream::stderr(), "{red}kvctl:{red:#} {error}");
+    let said = error.to_string();
+    let _ = writeln!(anstream::stderr(), "{red}kvctl:{red:#} {}", visible(&said));
     match error {
         CliError::NotSo(_) => ExitCode::from(1),
         _ => ExitCode::from(2),

@@ -1,6 +1,6 @@
 //! The database's errors in words: what happened, why, and what to do next. Never a password.
 
-use std::io;
+use std::{io, path::Path};
 
 use entity::{
     DatabaseUrl, Engine,
@@ -10,17 +10,18 @@ use entity::{
 use migration::migrate::MigrateError;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
-const NOT_MIGRATED: &str = "the database is not migrated; run kvctl migrate";
+pub const NOT_MIGRATED: &str = "the database is not migrated; run kvctl migrate";
 
 /// Why there is no connection.
 pub fn no_connection(url: &DatabaseUrl, error: &DbErr) -> String {
+    let place = url.place();
     let next = match driver(error) {
         Some(sqlx::Error::Database(error)) => match &*error.code().unwrap_or_default() {
             "28P01" | "28000" => "check the user and the password in the database URL",
             "3D000" | "42000" if error.message().to_lowercase().contains("database") => {
-                "create the database, or check its name in the URL"
+                "create the database or let the user in, or check its name in the URL"
             }
-            "14" => "is the path right? kvctl migrate creates the file",
+            "14" => no_file(Path::new(&place)),
             "26" => "is it the file of another program?",
             "53300" | "08004" => "try again when others are done",
             _ => "check the database URL",
@@ -29,7 +30,27 @@ pub fn no_connection(url: &DatabaseUrl, error: &DbErr) -> String {
         _ if url.engine() == Engine::Sqlite => "check the database URL",
         _ => "is the server running there, and is the database URL right?",
     };
-    format!("cannot connect to {url}: {}; {next}", cause(error))
+    let shown = url.to_string();
+    let at = if shown.contains(&place) {
+        String::new()
+    } else {
+        format!(" at {place}")
+    };
+    format!("cannot connect to {shown}{at}: {}; {next}", cause(error))
+}
+
+/// What to do about a file that cannot be opened.
+fn no_file(path: &Path) -> &'static str {
+    let directory = path.parent().filter(|path| !path.as_os_str().is_empty());
+    if path.is_dir() {
+        "it is a directory, not a file"
+    } else if path.exists() {
+        "may you read it?"
+    } else if directory.is_some_and(|path| !path.is_dir()) {
+        "its directory does not exist; is the path right?"
+    } else {
+        "is the path right? kvctl migrate creates the file"
+    }
 }
 
 /// Why a statement failed.

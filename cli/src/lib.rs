@@ -24,6 +24,7 @@ use entity::{
     DatabaseUrl,
     database::{Breaks, ConnectSettings, connect, probe},
 };
+use migration::migrate;
 use sea_orm::{DatabaseConnection, DbErr};
 use settings::NoSettings;
 use tokio::sync::OnceCell;
@@ -81,6 +82,18 @@ impl Context {
     /// No database was named, or it cannot be reached.
     pub async fn database(&self) -> Result<&DatabaseConnection, CliError> {
         self.connected(false).await
+    }
+
+    /// The database, which must be migrated: a table items may be anybody's.
+    ///
+    /// # Errors
+    /// No database was named, it cannot be reached, or it is not migrated.
+    pub async fn items(&self) -> Result<&DatabaseConnection, CliError> {
+        let database = self.database().await?;
+        match migrate::status(database).await?.pending().next() {
+            None => Ok(database),
+            Some(_) => Err(CliError::Failed(explain::NOT_MIGRATED.to_owned())),
+        }
     }
 
     /// The database; an SQLite file is created if there is none.

@@ -73,7 +73,7 @@ pub fn line(line: &str) -> Result<(), CliError> {
 /// Something to know, for standard error.
 pub fn note(text: &str) {
     // Nobody need be there to read it.
-    let _ = writeln!(io::stderr(), "kvctl: {text}");
+    let _ = writeln!(io::stderr(), "kvctl: {}", visible(text));
 }
 
 /// A value byte for byte, on a terminal with a newline behind it.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use terminal_size::{Width, terminal_size_of};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -103,7 +103,7 @@ impl<W: Write> Table<W> {
             }
             let cell = cut(cell, *width);
             line.push_str(&cell);
-            line.extend(std::iter::repeat_n(' ', width - cell.width()));
+            line.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.width())));
         }
         writeln!(self.out, "{style}{}{style:#}", line.trim_end())
     }
@@ -160,12 +160,15 @@ fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
-    let mut used = 1;
-    let kept = text.chars().take_while(|c| {
-        used += c.width().unwrap_or(0);
-        used <= width
-    });
-    let mut kept: String = kept.collect();
+    let mut kept = String::new();
+    for c in text.chars() {
+        kept.push(c);
+        // Of the whole, since some characters widen the one before them.
+        if kept.width() >= width {
+            kept.pop();
+            break;
+        }
+    }
     kept.push('…');
     kept
 }
@@ -194,6 +197,7 @@ mod tests {
         assert_eq!(cut("漢字", 4), "漢字");
         assert_eq!(cut("漢字", 3), "漢…");
         assert_eq!(cut("漢字", 2), "…");
+        assert_eq!(cut("❤\u{fe0f}❤\u{fe0f}", 3), "❤\u{fe0f}…");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The URL of a database: which engine it means, and how not to tell its password.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use sea_orm::sqlx::{
     mysql::MySqlConnectOptions, postgres::PgConnectOptions, sqlite::SqliteConnectOptions,
@@ -174,6 +174,28 @@ fn without_password(
 impl DatabaseUrl {
     pub fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// Where the database is: host and port, the directory of a socket, or a file.
+    pub fn place(&self) -> String {
+        let url = self.url.as_str();
+        let of_server = |socket: Option<&PathBuf>, host: &str, port| match socket {
+            Some(path) => path.display().to_string(),
+            None => format!("{host}:{port}"),
+        };
+        // It could be read when it was made.
+        let place = match self.engine {
+            Engine::Postgres => url
+                .parse::<PgConnectOptions>()
+                .map(|o| of_server(o.get_socket(), o.get_host(), o.get_port())),
+            Engine::MySql => url
+                .parse::<MySqlConnectOptions>()
+                .map(|o| of_server(o.get_socket(), o.get_host(), o.get_port())),
+            Engine::Sqlite => url
+                .parse::<SqliteConnectOptions>()
+                .map(|o| o.get_filename().display().to_string()),
+        };
+        place.unwrap_or_default()
     }
 
     pub(crate) fn without_password(&self) -> &str {

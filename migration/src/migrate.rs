@@ -20,6 +20,16 @@ const ADVISORY_LOCK: i64 = 0x6b76_645f_6d69_6772;
 /// How long one migration waits for another one, in seconds.
 const LOCK_SECONDS: u32 = 60;
 
+/// A table `items` that is there before the migration that makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    Nothing,
+    /// [`up`] would adopt it.
+    HandMade(HandMade),
+    /// [`up`] would refuse it, for this difference.
+    Foreign(String),
+}
+
 /// A table made by hand that [`up`] would adopt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandMade {
@@ -87,26 +97,33 @@ pub async fn status(db: &impl ConnectionTrait) -> Result<Status, DbErr> {
     Ok(Status { known, newer })
 }
 
-/// What [`up`] would adopt. Only reads.
+/// What [`up`] would find where it has something to do. Only reads.
 ///
 /// # Errors
 /// What the database said.
-pub async fn hand_made(db: &impl ConnectionTrait) -> Result<Option<HandMade>, DbErr> {
-    if shape(db).await? != Shape::HandMade {
-        return Ok(None);
+pub async fn found(db: &impl ConnectionTrait) -> Result<Found, DbErr> {
+    if status(db).await?.pending().next().is_none() {
+        return Ok(Found::Nothing);
     }
+    match shape(db).await? {
+        Shape::Absent | Shape::Ours => Ok(Found::Nothing),
+        Shape::Other(difference) => Ok(Found::Foreign(difference.join("; "))),
+        Shape::HandMade => hand_made(db).await.map(Found::HandMade),
+    }
+}
+
+async fn hand_made(db: &impl ConnectionTrait) -> Result<HandMade, DbErr> {
     let sql = "SELECT count(*) AS rows, count(*) FILTER (WHERE ( \
                created_at >= '0001-01-01' AND created_at < '10000-01-01' AND \
                updated_at >= '0001-01-01' AND updated_at < '10000-01-01') IS NOT TRUE) AS timeless \
                FROM items";
     let statement = Statement::from_string(db.get_database_backend(), sql);
-    let Some(row) = db.query_one_raw(statement).await? else {
-        return Ok(None);
-    };
-    Ok(Some(HandMade {
+    let row = db.query_one_raw(statement).await?;
+    let row = row.ok_or_else(|| DbErr::RecordNotFound("the number of rows".into()))?;
+    Ok(HandMade {
         rows: row.try_get::<i64>("", "rows")?.unsigned_abs(),
         rows_without_time: row.try_get::<i64>("", "timeless")?.unsigned_abs(),
-    }))
+    })
 }
 
 async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {

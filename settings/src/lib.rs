@@ -90,7 +90,8 @@ pub fn explain(error: clap::Error) -> NoSettings {
         }
         None => {
             let text = error.render().to_string();
-            let paragraph: Vec<_> = text.lines().take_while(|l| !l.is_empty()).collect();
+            let lines = text.lines().take_while(|line| !line.is_empty());
+            let paragraph: Vec<_> = lines.map(str::trim).collect();
             let line = paragraph.join(" ");
             without_credentials(line.trim_start_matches("error: "))
         }

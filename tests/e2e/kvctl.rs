@@ -148,7 +148,7 @@ async fn words_that_are_no_utf_8_are_a_usage_error(env: Env) {
 }
 
 /// The commands as the help lists them, so that none that is added later is forgotten.
-async fn commands(env: &Env) -> Vec<String> {
+pub(crate) async fn commands(env: &Env) -> Vec<String> {
     let help = env.kvctl_bare(["--help"]).await.expect(0);
     let listed = help.text().lines().skip_while(|line| *line != "Commands:");
     let listed = listed.skip(1).take_while(|line| !line.is_empty());

@@ -2,25 +2,56 @@
 
 use std::{future::IntoFuture, time::Duration};
 
-use sea_orm::{ConnectionTrait, TransactionTrait};
-use tests::{Engine, Env, item};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, IsolationLevel, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+use tests::{Engine, Env, item, process::PATIENCE};
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 tests::list! {
     EveryEngine =>
         while_an_import_reads_nobody_waits,
         two_imports_of_the_same_keys_both_end,
-        puts_deletes_and_imports_at_once_lose_nothing;
-    Only(Engine::Postgres) => while_an_import_waits_for_one_key_kvd_goes_on;
-    Only(Engine::Mysql) => while_an_import_waits_for_one_key_kvd_goes_on
+        puts_deletes_and_imports_at_once_lose_nothing,
+        imports_and_deletes_of_the_same_keys_all_end,
+        who_locks_an_item_by_its_id_does_not_wait_in_a_circle,
+        what_others_just_write_is_awaited_and_counts;
+    Only(Engine::Postgres) => half_way_only_writers_of_keys_already_stored_wait;
+    Only(Engine::Mysql) => half_way_only_writers_of_keys_already_stored_wait
 }
 
 fn lines(numbers: impl Iterator<Item = usize>, value: &str) -> String {
     let lines = numbers.map(|n| format!("{{\"key\":\"k{n:05}\",\"value\":\"{value}\"}}\n"));
     lines.collect()
+}
+
+/// The column, as this engine lets one say it.
+fn column(env: &Env) -> &'static str {
+    match env.engine() {
+        Engine::Mysql => "`key`",
+        Engine::Postgres | Engine::Sqlite => "key",
+    }
+}
+
+/// A transaction of the test; on SQLite nobody else may write then.
+async fn begin(env: &Env) -> DatabaseTransaction {
+    let options = match env.engine() {
+        Engine::Sqlite => TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        },
+        // Otherwise MariaDB locks the gap below a row as well.
+        Engine::Mysql | Engine::Postgres => TransactionOptions {
+            isolation_level: Some(IsolationLevel::ReadCommitted),
+            ..Default::default()
+        },
+    };
+    let connection = env.database().connection().await;
+    connection.begin_with_options(options).await.expect("BEGIN")
 }
 
 async fn while_an_import_reads_nobody_waits(env: Env) {
@@ -49,66 +80,6 @@ async fn while_an_import_reads_nobody_waits(env: Env) {
             read.json()["version"].as_u64()
         ),
         ("imported", Some(3))
-    );
-}
-
-async fn while_an_import_waits_for_one_key_kvd_goes_on(env: Env) {
-    let kvd = env.kvd().arg("--request-timeout", "5s").start().await;
-    let _created = kvd.create("k20000", "old").await;
-    let _created = kvd.create("other", "old").await;
-    let connection = env.database().connection().await;
-    let lock = connection.begin().await.expect("BEGIN");
-    let column = if env.engine() == Engine::Mysql {
-        "`key`"
-    } else {
-        "key"
-    };
-    let row = format!("SELECT id FROM items WHERE {column} = 'k20000' FOR UPDATE");
-    lock.execute_unprepared(&row).await.expect("a lock");
-    let mut import = env
-        .kvctl(["import", "-", "--on-conflict", "overwrite"])
-        .spawn();
-    import.send(lines(0..25_000, "imported").as_bytes()).await;
-    import.close();
-    // It is seen at work by the lock that it has on its first key.
-    let stored = async {
-        loop {
-            let begun = Instant::now();
-            let put = kvd
-                .put(&format!("{}?upsert=true", item("k00000")), "x")
-                .await;
-            match put.status {
-                503 => return,
-                _ => assert!(begun.elapsed() < Duration::from_secs(4), "{}", put.status),
-            }
-            let _gone = kvd.delete(&item("k00000")).await;
-        }
-    };
-    timeout(Duration::from_secs(60), stored)
-        .await
-        .expect("the import comes to wait");
-    // Meanwhile: new keys, other keys, and reading all of them.
-    for n in 0..30 {
-        let begun = Instant::now();
-        let _created = kvd.create(&format!("new{n}"), "x").await;
-        let _updated = kvd.put("/items/other", "x").await.expect(200);
-        let _old = kvd.get(&item("k20000")).await.expect(200);
-        kvd.get(&item("k00001"))
-            .await
-            .problem(404, "item-not-found");
-        let _page = kvd.get("/items/?prefix=k").await.expect(200);
-        assert!(begun.elapsed() < Duration::from_secs(2), "kvd waits");
-    }
-    lock.rollback().await.expect("ROLLBACK");
-    let done = import.ended().await.expect(0);
-    assert!(done.text().contains("skipped 0"), "{}", done.text());
-    let read = kvd.get(&item("k20000")).await.expect(200);
-    assert_eq!(
-        (
-            read.member("value").as_str(),
-            read.json()["version"].as_u64()
-        ),
-        ("imported", Some(2))
     );
 }
 
@@ -183,4 +154,160 @@ async fn puts_deletes_and_imports_at_once_lose_nothing(env: Env) {
         .await;
     let expected: Vec<i64> = (0..KEYS).map(|n| if n % 10 == 0 { 6 } else { 5 }).collect();
     assert_eq!(versions, expected);
+}
+
+async fn imports_and_deletes_of_the_same_keys_all_end(env: Env) {
+    const KEYS: usize = 300;
+    let import = || {
+        let import = env.kvctl(["import", "-", "--on-conflict", "overwrite"]);
+        import.stdin(lines(0..KEYS, "whole")).into_future()
+    };
+    let delete = |reverse: bool| {
+        let mut keys: Vec<_> = (0..KEYS).map(|n| format!("k{n:05}")).collect();
+        if reverse {
+            keys.reverse();
+        }
+        let delete = env.kvctl(["delete", "--ignore-missing"]);
+        delete.args(keys).into_future()
+    };
+    for _ in 0..3 {
+        let (a, b, c, d) = tokio::join!(import(), delete(false), delete(true), import());
+        let [_, _, _, _] = [a, b, c, d].map(|output| output.expect(0));
+        // Each is all or nothing.
+        let left: i64 = env.database().value("SELECT count(*) FROM items").await;
+        assert!(left == 0 || left == KEYS as i64, "{left} items are left");
+    }
+}
+
+async fn who_locks_an_item_by_its_id_does_not_wait_in_a_circle(env: Env) {
+    let _one = env.kvctl(["put", "k00001", "old"]).await.expect(0);
+    let theirs = begin(&env).await;
+    // MySQL locks the row, but not yet the entry of its key, which an import locks first.
+    let update = "UPDATE items SET value = 'theirs', version = version + 1 WHERE id = 1";
+    theirs.execute_unprepared(update).await.expect("UPDATE");
+    let mut import = env
+        .kvctl(["import", "-", "--on-conflict", "overwrite"])
+        .spawn();
+    import.send(lines(0..3, "imported").as_bytes()).await;
+    import.close();
+    // For the import to come that far. Did it not, nobody would wait at all.
+    sleep(Duration::from_millis(500)).await;
+    let delete = theirs.execute_unprepared("DELETE FROM items WHERE id = 1");
+    // The server may choose this transaction to break the circle.
+    let deleted = timeout(Duration::from_secs(20), delete).await;
+    let ended = match deleted.expect("nobody waits in a circle") {
+        Ok(_) => theirs.commit().await,
+        Err(_) => theirs.rollback().await,
+    };
+    ended.expect("the transaction ends");
+    let done = import.ended().await.expect(0);
+    assert!(done.text().ends_with(", skipped 0\n"), "{}", done.text());
+}
+
+/// Waits until somebody else has this row locked.
+async fn locked(env: &Env, key: &str) {
+    let column = column(env);
+    let row = format!("SELECT id FROM items WHERE {column} = '{key}' FOR UPDATE NOWAIT");
+    let connection = env.database().connection().await;
+    let locked = async {
+        while connection.execute_unprepared(&row).await.is_ok() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, locked).await.expect("the row is locked");
+}
+
+async fn half_way_only_writers_of_keys_already_stored_wait(env: Env) {
+    // Before, at and far behind the key that the test has locked; and not in the file.
+    let (stored, awaited, later, other) = ("k00002", "k06000", "k11000", "k00002-other");
+    // Long enough for a slow machine, and short against the minute that an import waits.
+    let kvd = env.kvd().arg("--request-timeout", "5s").start().await;
+    kvd.create_all([stored, awaited, later, other]).await;
+    let theirs = begin(&env).await;
+    let column = column(&env);
+    let row = format!("SELECT id FROM items WHERE {column} = '{awaited}' FOR UPDATE");
+    theirs.execute_unprepared(&row).await.expect("a lock");
+    let mut import = env
+        .kvctl(["import", "-", "--on-conflict", "overwrite"])
+        .spawn();
+    import.send(lines(0..12_000, "imported").as_bytes()).await;
+    import.close();
+    locked(&env, stored).await;
+    for n in 0..20 {
+        // New keys: between those already stored, around the locked one, and beyond.
+        for near in ["k00002", "k00003", "k06000", "k11000", "z"] {
+            let _created = kvd.create(&format!("{near}-{n}"), "kvd").await;
+        }
+        for key in [later, other] {
+            let _updated = kvd.put(&item(key), "kvd").await.expect(200);
+        }
+        for key in [stored, awaited] {
+            assert_eq!(kvd.get(&item(key)).await.expect(200).member("value"), "");
+        }
+        kvd.get("/items/k00003")
+            .await
+            .problem(404, "item-not-found");
+        assert_eq!(kvd.get("/items/?prefix=k0600").await.json()["total"], n + 2);
+        let _gone = kvd.delete(&item(&format!("k00003-{n}"))).await.expect(204);
+    }
+    // It waits for the import, unless that makes room for others, as it may.
+    let late = kvd.put(&item(stored), "kvd").await;
+    assert!(matches!(late.status, 200 | 503), "{}", late.status);
+    let late = i64::from(late.status == 200);
+    theirs.rollback().await.expect("ROLLBACK");
+    let done = import.ended().await.expect(0);
+    assert_eq!(done.text(), "created 11997, updated 3, skipped 0\n");
+    for (key, value, version) in [
+        (stored, "imported", 2 + late),
+        (awaited, "imported", 2),
+        (later, "imported", 22),
+        (other, "kvd", 21),
+    ] {
+        let read = kvd.get(&item(key)).await.expect(200);
+        assert_eq!(
+            (
+                read.member("value").as_str(),
+                read.json()["version"].as_i64()
+            ),
+            (value, Some(version)),
+            "{key}"
+        );
+    }
+}
+
+async fn what_others_just_write_is_awaited_and_counts(env: Env) {
+    let column = column(&env);
+    let create = format!("INSERT INTO items ({column}, value) VALUES ('k00001', 'theirs')");
+    let delete = "DELETE FROM items".to_owned();
+    for (flag, theirs, code, done) in [
+        ("error", &create, 1, ""),
+        ("error", &delete, 0, "created 3, updated 0, skipped 0\n"),
+        ("skip", &create, 0, "created 2, updated 0, skipped 1\n"),
+        ("skip", &delete, 0, "created 3, updated 0, skipped 0\n"),
+        ("overwrite", &create, 0, "created 2, updated 1, skipped 0\n"),
+        ("overwrite", &delete, 0, "created 3, updated 0, skipped 0\n"),
+    ] {
+        env.database().execute(&delete).await;
+        if theirs == &delete {
+            env.database().execute(&create).await;
+        }
+        let transaction = begin(&env).await;
+        transaction
+            .execute_unprepared(theirs)
+            .await
+            .expect("a statement");
+        let mut import = env.kvctl(["import", "-", "--on-conflict", flag]).spawn();
+        import.send(lines(0..3, "imported").as_bytes()).await;
+        import.close();
+        // Most likely it waits now. Did it not, the same would come of it.
+        sleep(Duration::from_millis(200)).await;
+        transaction.commit().await.expect("COMMIT");
+        let ended = import.ended().await.expect(code);
+        assert_eq!(ended.text(), done, "{flag}, {theirs}");
+        assert!(
+            code == 0 || ended.stderr.contains("line 2"),
+            "{}",
+            ended.stderr
+        );
+    }
 }

@@ -1,231 +1,489 @@
-//! What kvctl says when something is wrong: what happened, why, and what to do next.
+//! What `kvctl` says when it cannot do what it was asked: what happened, why, and what to do next.
 
 use std::{fs, time::Instant};
 
-use tests::{Engine, Env, process::Output};
+use reqwest::Url;
+use tests::{Engine, Env, database::Database, process::Output};
 
 tests::list! {
-    EveryEngine => every_command_says_that_the_database_is_not_migrated;
-    Once =>
-        a_closed_port_is_said_at_once,
-        what_is_wrong_with_a_file_is_said,
-        an_unknown_host_is_said,
-        a_read_only_file_is_said,
-        a_missing_key_says_how_to_find_those_there_are,
-        what_is_too_large_names_the_setting;
+    EveryEngine =>
+        on_a_database_that_is_not_migrated_every_command_says_what_to_do,
+        no_command_takes_a_table_of_others_for_its_own,
+        a_key_that_does_not_exist_is_named,
+        an_unknown_database_is_named;
     Only(Engine::Postgres) =>
-        an_unknown_database_is_said,
-        what_the_user_may_not_do_is_said,
-        a_read_only_database_is_said,
-        a_lock_that_does_not_go_is_not_waited_for_in_vain;
-    Only(Engine::Mysql) => an_unknown_database_is_said
+        a_wrong_user_or_password_is_told_as_such,
+        a_user_without_a_right_is_told_so,
+        a_read_only_postgresql_is_told_as_such;
+    Only(Engine::Mysql) => a_wrong_user_or_password_is_told_as_such;
+    Once =>
+        without_a_database_every_command_says_what_to_give,
+        a_closed_port_is_told_at_once,
+        the_usual_port_is_named_too,
+        an_unknown_host_is_named,
+        a_missing_file_is_named_and_not_created,
+        nobody_is_advised_to_do_what_was_just_done,
+        what_is_no_database_file_is_told_as_such,
+        a_read_only_file_is_told_as_such,
+        a_bad_key_is_told_with_the_rule,
+        a_value_that_is_too_large_is_told_with_the_bound,
+        a_file_that_cannot_be_read_is_named,
+        a_form_that_a_command_does_not_have_is_a_usage_error
 }
 
-/// It failed with a line or two that has these parts, nothing on standard output, and nothing that
-/// only a programmer understands.
-#[track_caller]
-fn assert_said(output: Output, code: i32, parts: &[&str]) {
-    let output = output.expect(code);
-    assert_eq!(output.text(), "");
-    let said = &output.stderr;
-    assert!((1..=2).contains(&said.lines().count()), "{said}");
-    assert!(said.starts_with("kvctl: "), "{said}");
-    for part in parts {
-        assert!(said.contains(part), "no {part}: {said}");
-    }
-    for word in [
-        "DbErr",
-        "Error(",
-        "panicked",
-        "Some(",
-        "os error",
-        "sqlx",
-        "s3cret",
-        "PoolTimedOut",
-    ] {
-        assert!(!said.contains(word), "{word}: {said}");
-    }
-}
+const SECRET: &str = "Tops3cret";
 
-const COMMANDS: [&[&str]; 11] = [
+/// Each command that works on the database, and some of its ways; the keys are not there.
+const CALLS: [&[&str]; 24] = [
     &["get", "a"],
+    &["get", "a", "-o", "json"],
     &["put", "a", "b"],
+    &["put", "--create", "a", "b"],
+    &["put", "--update", "a", "b"],
+    &["put", "--if-match", "1-1", "a", "b"],
     &["delete", "a"],
+    &["delete", "a", "b", "-o", "json"],
+    &["delete", "--ignore-missing", "a"],
+    &["delete", "--if-match", "1-1", "a"],
     &["list"],
+    &["list", "a", "--keys", "--limit", "1"],
+    &["list", "-o", "json"],
+    &["list", "-o", "table"],
     &["count"],
+    &["count", "a", "-o", "json"],
     &["inspect", "a"],
     &["export"],
     &["import", "-"],
     &["import", "-", "--dry-run"],
     &["import", "-", "--on-conflict", "overwrite"],
+    &["import", "-", "--on-conflict", "skip"],
     &["seed"],
+    &["seed", "--count", "1", "-o", "json"],
 ];
 
-async fn every_command_says_that_the_database_is_not_migrated(env: Env) {
-    let empty = env.empty_database().await;
-    empty.execute("CREATE TABLE unrelated (n INTEGER)").await;
-    for words in COMMANDS {
-        let said = env.kvctl_on(&empty, []).args(words).await;
-        assert_said(said, 2, &["not migrated", "run kvctl migrate"]);
+const ITEM: &str = "{\"key\":\"a\",\"value\":\"b\"}\n";
+
+/// Nothing on standard output, and a line or two for a person, with each of these words.
+#[track_caller]
+fn assert_told(output: Output, code: i32, words: &[&str]) {
+    let output = output.expect(code);
+    assert_eq!(output.text(), "");
+    let said = &output.stderr;
+    assert!((1..=2).contains(&said.lines().count()), "{said}");
+    assert!(
+        said.starts_with("kvctl: ") && said.ends_with('\n'),
+        "{said}"
+    );
+    for word in words {
+        assert!(said.contains(word), "no {word}: {said}");
+    }
+    for word in [
+        SECRET,
+        "DbErr",
+        "Error(",
+        "Error {",
+        "panicked",
+        "Some(",
+        "None",
+        "sqlx",
+        "SqlState",
+        "os error",
+        "RUST_BACKTRACE",
+    ] {
+        assert!(!said.contains(word), "{word}: {said}");
     }
 }
 
-async fn a_closed_port_is_said_at_once(env: Env) {
-    for url in [
-        "postgres://user:s3cret@127.0.0.1:1/db",
-        "mysql://user:s3cret@127.0.0.1:1/db",
+async fn call(env: &Env, url: &str, words: &[&str]) -> Output {
+    let kvctl = tests::kvctl::on(url).directory(env.directory());
+    kvctl.args(words).stdin(ITEM).await
+}
+
+async fn on_a_database_that_is_not_migrated_every_command_says_what_to_do(env: Env) {
+    let url = empty(&env).await;
+    for words in CALLS {
+        let output = call(&env, &url, words).await;
+        assert_told(output, 2, &["not migrated", "run kvctl migrate"]);
+    }
+}
+
+async fn no_command_takes_a_table_of_others_for_its_own(env: Env) {
+    let database = env.empty_database().await;
+    database
+        .execute("CREATE TABLE items (name varchar(20))")
+        .await;
+    database
+        .execute("INSERT INTO items VALUES ('theirs')")
+        .await;
+    for words in CALLS {
+        let output = call(&env, &database.url(), words).await;
+        assert_told(output, 2, &["not migrated", "run kvctl migrate"]);
+    }
+    let theirs: Vec<String> = database.column("SELECT name FROM items").await;
+    assert_eq!(theirs, ["theirs"]);
+}
+
+/// The URL of a database without any table.
+async fn empty(env: &Env) -> String {
+    let database = env.empty_database().await;
+    if env.engine() == Engine::Sqlite {
+        // There is no file before something was written.
+        database.execute("PRAGMA user_version = 1").await;
+    }
+    database.url()
+}
+
+async fn a_key_that_does_not_exist_is_named(env: Env) {
+    for words in [
+        &["get", "gone/é"][..],
+        &["get", "gone/é", "-o", "json"],
+        &["put", "--update", "gone/é", "b"],
+        &["put", "--if-match", "1-1", "gone/é", "b"],
+        &["delete", "gone/é"],
+        &["delete", "--if-match", "1-1", "gone/é"],
+        &["inspect", "gone/é"],
     ] {
-        for words in COMMANDS.into_iter().chain([&["migrate"][..], &["inspect"]]) {
-            let begun = Instant::now();
-            let said = env
-                .kvctl_bare([])
-                .args(words)
-                .env("DATABASE_URL", url)
-                .await;
-            // The driver's pool would try for five seconds.
-            assert!(begun.elapsed().as_secs() < 4, "{words:?}");
-            assert_said(said, 2, &["127.0.0.1:1/db", "refused", "server running"]);
+        let output = env.kvctl([]).args(words).await;
+        assert_told(output, 1, &["\"gone/é\""]);
+    }
+    for (command, next) in [
+        ("get", "kvctl list"),
+        ("inspect", "kvctl list"),
+        ("delete", "--ignore-missing"),
+    ] {
+        assert_told(env.kvctl([command, "gone"]).await, 1, &["\"gone\"", next]);
+    }
+}
+
+/// The URL of the test's database with another part.
+fn with(database: &Database, change: impl FnOnce(&mut Url)) -> String {
+    let mut url = Url::parse(&database.url()).expect("a URL");
+    change(&mut url);
+    url.into()
+}
+
+async fn an_unknown_database_is_named(env: Env) {
+    let (url, next) = match env.engine() {
+        // The file, without the parameter that creates it.
+        Engine::Sqlite => {
+            let file = |url: &mut Url| {
+                url.set_query(None);
+                url.set_path(&format!("{}_unknown", url.path()));
+            };
+            (with(env.database(), file), "kvctl migrate creates the file")
+        }
+        Engine::Postgres | Engine::Mysql => {
+            let name = |url: &mut Url| url.set_path("no_such_database_unknown");
+            (with(env.database(), name), "create the database")
+        }
+    };
+    for words in [&["get", "a"][..], &["migrate", "status"], &["count"]] {
+        let output = call(&env, &url, words).await;
+        assert_told(output, 2, &["cannot connect to", "_unknown", next]);
+    }
+}
+
+async fn a_wrong_user_or_password_is_told_as_such(env: Env) {
+    let database = env.database();
+    let password = |url: &mut Url| url.set_password(Some(SECRET)).expect("a server's URL");
+    let mut urls = vec![with(database, |url| {
+        url.set_username("kvd_stranger").expect("a server's URL");
+        password(url);
+    })];
+    // A server of somebody's own may trust those it knows, whatever their password.
+    if Url::parse(&database.url()).is_ok_and(|url| url.password().is_some()) {
+        urls.push(with(database, password));
+    }
+    for url in urls {
+        let user = Url::parse(&url).expect("a URL").username().to_owned();
+        for words in [
+            &["get", "a"][..],
+            &["migrate"],
+            &["import", "-"],
+            &["inspect"],
+        ] {
+            let output = call(&env, &url, words).await;
+            assert_told(
+                output,
+                2,
+                &[
+                    "cannot connect to",
+                    &user,
+                    "check the user and the password",
+                ],
+            );
         }
     }
 }
 
-async fn what_is_wrong_with_a_file_is_said(env: Env) {
-    fs::write(env.directory().join("text"), "no database\n".repeat(100)).expect("a file");
-    for (url, parts) in [
-        (
-            "sqlite://missing.db",
-            &["missing.db", "kvctl migrate creates"][..],
-        ),
-        ("sqlite://.", &["sqlite://."]),
-        ("sqlite://text", &["text", "not a database"]),
-        ("sqlite://no/such/directory.db", &["no/such/directory.db"]),
+/// Calls that write, also when there is nothing to write upon.
+const WRITES: [&[&str]; 6] = [
+    &["put", "a", "b"],
+    &["put", "a", "b", "--update"],
+    &["delete", "a"],
+    &["import", "-", "--on-conflict", "overwrite"],
+    &["seed", "--count", "3"],
+    &["migrate", "down"],
+];
+
+async fn a_read_only_postgresql_is_told_as_such(env: Env) {
+    let _put = env.kvctl(["put", "a", "old"]).await.expect(0);
+    let database = env.database();
+    let read_only = format!(
+        "ALTER DATABASE {} SET default_transaction_read_only = on",
+        database.name()
+    );
+    database.execute(&read_only).await;
+    for words in WRITES {
+        let output = call(&env, &database.url(), words).await;
+        assert_told(output, 2, &["read-only"]);
+    }
+    assert_readable(&env, &database.url()).await;
+}
+
+async fn a_read_only_file_is_told_as_such(env: Env) {
+    let _put = env.kvctl(["put", "a", "old"]).await.expect(0);
+    // Not by its permissions, which do not bind the superuser.
+    let url = with(env.database(), |url| url.set_query(Some("mode=ro")));
+    for words in WRITES {
+        assert_told(call(&env, &url, words).await, 2, &["read-only"]);
+    }
+    assert_readable(&env, &url).await;
+}
+
+/// Whatever only reads works.
+async fn assert_readable(env: &Env, url: &str) {
+    for words in [
+        &["get", "a"][..],
+        &["list"],
+        &["count"],
+        &["inspect"],
+        &["inspect", "a"],
+        &["export"],
+        &["migrate", "status"],
+        &["migrate"],
     ] {
-        for words in [["get", "a"], ["count", ""]] {
-            let said = env.kvctl_bare(words).env("DATABASE_URL", url).await;
-            assert_said(said, 2, parts);
-        }
+        let output = call(env, url, words).await.expect(0);
+        assert_eq!(output.stderr, "", "{words:?}");
     }
-    assert!(!env.directory().join("missing.db").exists());
+    assert_eq!(call(env, url, &["get", "a"]).await.text(), "old");
+    assert_eq!(call(env, url, &["count"]).await.text(), "1\n");
 }
 
-async fn an_unknown_host_is_said(env: Env) {
-    let url = "postgres://user:s3cret@no-such-host.invalid/db";
-    let said = env.kvctl_bare(["count"]).env("DATABASE_URL", url).await;
-    assert_said(said, 2, &["no-such-host.invalid"]);
-}
-
-async fn a_read_only_file_is_said(env: Env) {
-    let _put = env.kvctl(["put", "a", "b"]).await.expect(0);
-    let url = env.database().url().replace("mode=rwc", "mode=ro");
-    let read = env.kvctl_bare(["get", "a"]).env("DATABASE_URL", &url).await;
-    assert_eq!(read.expect(0).text(), "b");
-    for words in [&["put", "a", "c"][..], &["delete", "a"], &["seed"]] {
-        let said = env
-            .kvctl_bare([])
-            .args(words)
-            .env("DATABASE_URL", &url)
-            .await;
-        assert_said(said, 2, &["read-only"]);
+async fn a_user_without_a_right_is_told_so(env: Env) {
+    let database = env.database();
+    let user = format!("reader_{}", database.name());
+    let create = format!(
+        "CREATE ROLE {user} LOGIN PASSWORD '{SECRET}'; \
+         GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}"
+    );
+    database.execute(&create).await;
+    let _put = env.kvctl(["put", "a", "old"]).await.expect(0);
+    let url = with(database, |url| {
+        url.set_username(&user).expect("a server's URL");
+        url.set_password(Some(SECRET)).expect("a server's URL");
+    });
+    for words in [
+        &["put", "a", "b"][..],
+        &["put", "a", "b", "--update"],
+        &["delete", "a"],
+        &["import", "-", "--on-conflict", "skip"],
+        &["seed"],
+        &["migrate", "down"],
+    ] {
+        let output = call(&env, &url, words).await;
+        assert_told(output, 2, &["lacks a right", "grant it"]);
     }
+    assert_readable(&env, &url).await;
+    let revoke = format!("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {user}");
+    database.execute(&revoke).await;
+    for words in [
+        &["get", "a"][..],
+        &["list"],
+        &["count"],
+        &["export"],
+        &["inspect"],
+    ] {
+        let output = call(&env, &url, words).await;
+        assert_told(output, 2, &["lacks a right", "grant it"]);
+    }
+    // A role belongs to the server, which may be somebody's own.
+    database.execute(&format!("DROP ROLE {user}")).await;
 }
 
-async fn a_missing_key_says_how_to_find_those_there_are(env: Env) {
-    for command in ["get", "inspect"] {
-        assert_said(
-            env.kvctl([command, "missing"]).await,
-            1,
-            &["\"missing\"", "kvctl list"],
+async fn without_a_database_every_command_says_what_to_give(env: Env) {
+    for words in CALLS
+        .into_iter()
+        .chain([&["inspect"][..], &["migrate", "status"]])
+    {
+        let output = env.kvctl_bare([]).args(words).stdin(ITEM).await;
+        assert_told(
+            output,
+            2,
+            &["--database-url", "DATABASE_URL", "postgres://"],
         );
     }
-    assert_said(
-        env.kvctl(["delete", "missing"]).await,
-        1,
-        &["\"missing\"", "--ignore-missing"],
-    );
 }
 
-async fn what_is_too_large_names_the_setting(env: Env) {
-    let long = "k".repeat(513);
-    assert_said(env.kvctl(["put", &long, "v"]).await, 2, &["512", "513"]);
-    let large = env
-        .kvctl(["put", "a", "-"])
-        .stdin(vec![b'v'; 262_145])
-        .await;
-    assert_said(large, 2, &["262144", "262145", "--max-value-bytes"]);
-    let line = format!("{{\"key\":\"a\",\"value\":\"{}\"}}", "v".repeat(262_145));
-    let line = env.kvctl(["import", "-"]).stdin(line).await;
-    assert_said(line, 2, &["line 1", "262145", "--max-value-bytes"]);
-    let raised = env.kvctl(["put", "a", "-", "--max-value-bytes", "300000"]);
-    let _put = raised.stdin(vec![b'v'; 262_145]).await.expect(0);
+async fn a_closed_port_is_told_at_once(env: Env) {
+    for scheme in ["postgres", "mysql"] {
+        let url = format!("{scheme}://kvd:{SECRET}@127.0.0.1:1/kvd");
+        for words in CALLS.into_iter().chain([&["inspect"][..], &["migrate"]]) {
+            let begun = Instant::now();
+            let output = call(&env, &url, words).await;
+            // Far more than it takes, and less than waiting for a server would.
+            assert!(begun.elapsed().as_secs() < 4, "{words:?}");
+            assert_told(
+                output,
+                2,
+                &["127.0.0.1:1", "refused", "is the server running"],
+            );
+        }
+    }
 }
 
-async fn an_unknown_database_is_said(env: Env) {
-    let missing = format!("{}_missing", env.database().url());
-    let said = env.kvctl_bare(["count"]).env("DATABASE_URL", &missing);
-    // MySQL tells of a database only whom it concerns.
-    let parts = match env.engine() {
-        Engine::Postgres => &["_missing", "create the database"][..],
-        _ => &["_missing"],
-    };
-    assert_said(said.await, 2, parts);
+async fn the_usual_port_is_named_too(env: Env) {
+    // Of all that is 127.0.0.0/8 nothing listens there.
+    for (scheme, port) in [("postgres", "5432"), ("mysql", "3306")] {
+        let url = format!("{scheme}://kvd:{SECRET}@127.250.250.250/kvd");
+        let output = call(&env, &url, &["count"]).await;
+        assert_told(output, 2, &["127.250.250.250", port]);
+    }
 }
 
-async fn what_the_user_may_not_do_is_said(env: Env) {
-    let url = env.database().url();
-    let name = format!("{}_reader", env.database().name());
-    for statement in [
-        format!("CREATE ROLE {name} LOGIN PASSWORD 's3cret'"),
-        format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}"),
+async fn an_unknown_host_is_named(env: Env) {
+    for scheme in ["postgres", "mysql"] {
+        let url = format!("{scheme}://kvd:{SECRET}@no-such-host.invalid/kvd");
+        for words in [&["count"][..], &["migrate", "status"]] {
+            let output = call(&env, &url, words).await;
+            assert_told(
+                output,
+                2,
+                &["no-such-host.invalid", "is the database URL right?"],
+            );
+        }
+    }
+}
+
+async fn a_missing_file_is_named_and_not_created(env: Env) {
+    let file = env.directory().join("missing.db");
+    let url = format!("sqlite://{}", file.display());
+    for words in CALLS
+        .into_iter()
+        .chain([&["inspect"][..], &["migrate", "status"]])
+    {
+        let output = call(&env, &url, words).await;
+        assert_told(
+            output,
+            2,
+            &["missing.db", "is the path right?", "kvctl migrate"],
+        );
+        assert!(!file.exists(), "{words:?} created it");
+    }
+}
+
+async fn nobody_is_advised_to_do_what_was_just_done(env: Env) {
+    let url = format!("sqlite://{}/no/missing.db", env.directory().display());
+    for words in [&["migrate"][..], &["migrate", "fresh", "--yes"]] {
+        let output = call(&env, &url, words).await;
+        assert!(
+            !output.stderr.contains("kvctl migrate creates"),
+            "{}",
+            output.stderr
+        );
+        assert_told(output, 2, &["missing.db"]);
+    }
+}
+
+async fn what_is_no_database_file_is_told_as_such(env: Env) {
+    let text = "Not a database, and not a short one either. ".repeat(100);
+    fs::write(env.directory().join("text.db"), &text).expect("a file");
+    fs::create_dir(env.directory().join("directory")).expect("a directory");
+    for (name, why) in [("text.db", "not a database"), ("directory", "directory")] {
+        let url = format!("sqlite://{}/{name}", env.directory().display());
+        for words in [&["get", "a"][..], &["migrate"], &["count"], &["inspect"]] {
+            let output = call(&env, &url, words).await;
+            let advised = output.stderr.contains("kvctl migrate creates the file");
+            assert!(!advised, "it is there: {}", output.stderr);
+            assert_told(output, 2, &["cannot connect to", name, why]);
+        }
+    }
+    let after = fs::read_to_string(env.directory().join("text.db")).expect("a file");
+    assert_eq!(after, text);
+}
+
+async fn a_bad_key_is_told_with_the_rule(env: Env) {
+    let long = "é".repeat(257);
+    for (key, rule) in [
+        ("", "at least 1 byte"),
+        (".", "\"..\""),
+        ("a\nb", "control characters"),
+        (&long, "512"),
     ] {
-        env.database().execute(&statement).await;
+        let item = serde_json::json!({ "key": key, "value": "" }).to_string();
+        for words in [&["put", key, "x"][..], &["import", "-"]] {
+            let output = env.kvctl([]).args(words).stdin(item.as_str()).await;
+            assert_told(output, 2, &["a key", rule]);
+        }
     }
-    let (_, host) = url.split_once('@').expect("a URL with a user");
-    let reader = format!("postgres://{name}:s3cret@{host}");
-    let read = env.kvctl_bare(["count"]).env("DATABASE_URL", &reader).await;
-    assert_eq!(read.expect(0).text(), "0\n");
-    for words in [&["put", "a", "b"][..], &["seed"], &["import", "-"]] {
-        let line = r#"{"key":"a","value":"b"}"#;
-        let said = env.kvctl_bare([]).args(words).stdin(line);
-        let said = said.env("DATABASE_URL", &reader).await;
-        assert_said(said, 2, &["lacks a right", "grant it"]);
-    }
-    let drop = format!("DROP OWNED BY {name}; DROP ROLE {name}");
-    env.database().execute(&drop).await;
+    assert_told(env.kvctl(["seed", "--prefix", &long]).await, 2, &["512"]);
 }
 
-async fn a_read_only_database_is_said(env: Env) {
-    let name = env.database().name();
-    env.database()
-        .execute(&format!(
-            "ALTER DATABASE {name} SET default_transaction_read_only = on"
-        ))
-        .await;
-    for words in [&["put", "a", "b"][..], &["seed"]] {
-        let said = env.kvctl([]).args(words).await;
-        assert_said(said, 2, &["read-only"]);
+async fn a_value_that_is_too_large_is_told_with_the_bound(env: Env) {
+    let value = "v".repeat(262_145);
+    fs::write(env.directory().join("large"), &value).expect("a file");
+    let item = serde_json::json!({ "key": "a", "value": value }).to_string();
+    let of_file = env.kvctl(["put", "a", "@large"]).await;
+    let of_stdin = env.kvctl(["put", "a", "-"]).stdin(value).await;
+    let of_import = env.kvctl(["import", "-"]).stdin(item).await;
+    let of_seed = env.kvctl(["seed", "--value-bytes", "262145"]).await;
+    for output in [of_file, of_stdin, of_import, of_seed] {
+        assert_told(output, 2, &["262144", "--max-value-bytes"]);
     }
-    assert_eq!(env.kvctl(["count"]).await.expect(0).text(), "0\n");
+    let count = env.kvctl(["count"]).await.expect(0);
+    assert_eq!(count.text(), "0\n");
+    // What it advises helps.
+    let raised = env.kvctl(["put", "a", "@large", "--max-value-bytes", "262145"]);
+    assert_eq!(raised.await.expect(0).text(), "1\n");
 }
 
-async fn a_lock_that_does_not_go_is_not_waited_for_in_vain(env: Env) {
-    use sea_orm::{ConnectionTrait, TransactionTrait};
-    let _put = env.kvctl(["put", "a", "b"]).await.expect(0);
-    let lock = env
-        .database()
-        .connection()
-        .await
-        .begin()
-        .await
-        .expect("BEGIN");
-    lock.execute_unprepared("SELECT 1 FROM items FOR UPDATE")
-        .await
-        .expect("a lock");
-    let put = env.kvctl(["put", "a", "c"]).spawn();
-    let delete = env.kvctl(["delete", "a"]).spawn();
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    lock.rollback().await.expect("ROLLBACK");
-    // In whichever order.
-    let put = put.end().await.expect(0);
-    assert!(["1\n", "2\n"].contains(&put.text()), "{}", put.text());
-    assert_eq!(delete.end().await.expect(0).text(), "1\n");
+async fn a_file_that_cannot_be_read_is_named(env: Env) {
+    for (words, named) in [
+        (&["import", "missing.ndjson"][..], "missing.ndjson"),
+        (&["seed", "--file", "missing.ndjson"], "missing.ndjson"),
+        (&["put", "a", "@missing"], "missing"),
+        (&["import", "/"], "/"),
+        (&["put", "a", "@/"], "/"),
+    ] {
+        let why = if named == "/" {
+            "directory"
+        } else {
+            "no such file"
+        };
+        assert_told(env.kvctl([]).args(words).await, 2, &[named, why]);
+    }
+}
+
+async fn a_form_that_a_command_does_not_have_is_a_usage_error(env: Env) {
+    let _put = env.kvctl(["put", "a", "old"]).await.expect(0);
+    for words in [
+        &["get", "a"][..],
+        &["put", "a", "new"],
+        &["delete", "a"],
+        &["count"],
+        &["inspect"],
+        &["inspect", "a"],
+        &["seed"],
+        &["import", "-", "--on-conflict", "overwrite"],
+        &["export"],
+        &["migrate"],
+        &["migrate", "status"],
+        &["migrate", "down"],
+        &["migrate", "fresh", "--yes"],
+    ] {
+        let output = env.kvctl(["-o", "table"]).args(words).stdin(ITEM).await;
+        // It says which form there is.
+        assert_told(output, 2, &["json"]);
+    }
+    assert_readable(&env, &env.database().url()).await;
 }

@@ -275,6 +275,7 @@ async fn a_table_made_by_hand_is_inspected_and_left_alone(env: Env) {
     let inspected = json(&env, &database, &[]).await;
     assert_ne!(inspected["pending_migrations"], json!([]));
     assert_eq!(inspected["items"], Value::Null);
-    let _shown = text(&env, &database, &[]).await;
+    let shown = env.kvctl_on(&database, ["inspect"]).await.expect(0);
+    assert!(shown.stderr.contains("5 rows"), "{}", shown.stderr);
     assert_eq!(catalogue(&database).await, before);
 }

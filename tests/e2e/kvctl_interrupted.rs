@@ -1,6 +1,6 @@
 //! A load that is interrupted, killed or refused leaves nothing, and what nobody else uses alone.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use nix::sys::signal::Signal;
 use sea_orm::{
@@ -18,7 +18,17 @@ tests::list! {
         killed_while_it_reads_it_leaves_nothing,
         interrupted_while_it_stores_it_leaves_nothing,
         killed_while_it_stores_it_leaves_nothing,
-        after_the_lock_is_gone_it_goes_on
+        interrupted_while_it_waits_for_an_item_it_leaves_it_as_it_was,
+        interrupted_it_leaves_no_session_and_the_same_then_works,
+        after_the_lock_is_gone_it_goes_on;
+    Only(Engine::Postgres) =>
+        time_limits_of_the_database_do_not_end_a_slow_import,
+        interrupted_while_it_commits_it_tells_what_came_of_it,
+        a_connection_lost_before_the_commit_is_nothing_written,
+        a_connection_lost_in_the_commit_is_an_unknown_outcome;
+    Once =>
+        interrupted_before_the_first_line_it_ends_as_well,
+        a_seed_is_interrupted_as_an_import_is
 }
 
 fn lines(count: usize) -> Vec<u8> {
@@ -35,12 +45,7 @@ async fn reading(env: &Env) -> Running {
 
 /// What keeps an import from storing the last of its keys: on SQLite any.
 async fn lock(env: &Env) -> DatabaseTransaction {
-    let options = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..Default::default()
-    };
-    let connection = env.database().connection().await;
-    let transaction = connection.begin_with_options(options).await.expect("BEGIN");
+    let transaction = begin(env).await;
     let key = if env.engine() == Engine::Mysql {
         "`key`"
     } else {
@@ -54,10 +59,20 @@ async fn lock(env: &Env) -> DatabaseTransaction {
     transaction
 }
 
+/// A transaction that may write; on SQLite nobody else may then.
+async fn begin(env: &Env) -> DatabaseTransaction {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..Default::default()
+    };
+    let connection = env.database().connection().await;
+    connection.begin_with_options(options).await.expect("BEGIN")
+}
+
 /// An import that waits for [`lock`]. Nothing outside shows when it does, so its progress is awaited
 /// in what the engines tell of sessions; on SQLite, which tells nothing, for a while.
-async fn storing(env: &Env) -> Running {
-    let mut import = env.kvctl(["import", "-"]).spawn();
+async fn storing(env: &Env, flags: &[&str]) -> Running {
+    let mut import = env.kvctl(["import", "-"]).args(flags).spawn();
     import.send(&lines(30_000)).await;
     import.close();
     let waiting = match env.engine() {
@@ -136,7 +151,7 @@ async fn killed_while_it_reads_it_leaves_nothing(env: Env) {
 
 async fn interrupted_while_it_stores_it_leaves_nothing(env: Env) {
     let lock = lock(&env).await;
-    let import = storing(&env).await;
+    let import = storing(&env, &[]).await;
     import.signal(Signal::SIGINT);
     let begun = Instant::now();
     assert_failed(import.ended().await, 2, "nothing was written");
@@ -150,7 +165,7 @@ async fn interrupted_while_it_stores_it_leaves_nothing(env: Env) {
 
 async fn killed_while_it_stores_it_leaves_nothing(env: Env) {
     let lock = lock(&env).await;
-    let import = storing(&env).await;
+    let import = storing(&env, &[]).await;
     import.signal(Signal::SIGKILL);
     let _killed = import.ended().await.expect(-9);
     lock.rollback().await.expect("ROLLBACK");
@@ -170,8 +185,206 @@ async fn killed_while_it_stores_it_leaves_nothing(env: Env) {
 
 async fn after_the_lock_is_gone_it_goes_on(env: Env) {
     let lock = lock(&env).await;
-    let import = storing(&env).await;
+    let import = storing(&env, &[]).await;
     lock.rollback().await.expect("ROLLBACK");
     let done = import.ended().await.expect(0);
     assert_eq!(done.text(), "created 30000, updated 0, skipped 0\n");
+}
+
+/// Who is connected to the test's database, the test included; with SQLite nobody is.
+async fn sessions(env: &Env) -> Vec<i64> {
+    let sessions = match env.engine() {
+        Engine::Postgres => {
+            "SELECT pid::bigint FROM pg_stat_activity \
+             WHERE datname = current_database() AND backend_type = 'client backend'"
+        }
+        Engine::Mysql => {
+            "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = database()"
+        }
+        Engine::Sqlite => return Vec::new(),
+    };
+    env.database().column(sessions).await
+}
+
+/// Waits until a program of this process id listens to `SIGINT`.
+async fn listens(pid: u32) {
+    const SIGINT: u64 = 1 << (Signal::SIGINT as u64 - 1);
+    let caught = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let caught = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))?;
+        u64::from_str_radix(caught.trim(), 16).ok()
+    };
+    let listens = async {
+        while caught().is_none_or(|caught| caught & SIGINT == 0) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, listens)
+        .await
+        .expect("it listens to SIGINT");
+}
+
+async fn interrupted_while_it_waits_for_an_item_it_leaves_it_as_it_was(env: Env) {
+    for key in ["k000000", "k029999"] {
+        let _put = env.kvctl(["put", key, "old"]).await.expect(0);
+    }
+    let theirs = begin(&env).await;
+    let delete = match env.engine() {
+        Engine::Mysql => "DELETE FROM items WHERE `key` = 'k029999'",
+        Engine::Postgres | Engine::Sqlite => "DELETE FROM items WHERE key = 'k029999'",
+    };
+    theirs.execute_unprepared(delete).await.expect("DELETE");
+    let import = storing(&env, &["--on-conflict", "overwrite"]).await;
+    import.signal(Signal::SIGTERM);
+    assert_failed(import.ended().await, 2, "nothing was written");
+    theirs.rollback().await.expect("ROLLBACK");
+    let export = env.kvctl(["export"]).await.expect(0);
+    let unchanged = |line: &str| line.contains("\"value\":\"old\",\"version\":1,");
+    assert!(export.text().lines().all(unchanged), "{}", export.text());
+    assert_eq!(count(&env).await, "2");
+}
+
+async fn interrupted_it_leaves_no_session_and_the_same_then_works(env: Env) {
+    let theirs = lock(&env).await;
+    let before = sessions(&env).await;
+    for phase in ["reading", "storing"] {
+        let import = match phase {
+            "reading" => reading(&env).await,
+            _ => storing(&env, &[]).await,
+        };
+        import.signal(Signal::SIGINT);
+        assert_failed(import.ended().await, 2, "nothing was written");
+    }
+    theirs.rollback().await.expect("ROLLBACK");
+    let gone = async {
+        while sessions(&env).await.iter().any(|id| !before.contains(id)) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("its sessions end");
+    let again = env.kvctl(["import", "-"]).stdin(lines(30_000)).await;
+    assert_eq!(
+        again.expect(0).text(),
+        "created 30000, updated 0, skipped 0\n"
+    );
+}
+
+async fn time_limits_of_the_database_do_not_end_a_slow_import(env: Env) {
+    for limit in ["statement_timeout", "idle_in_transaction_session_timeout"] {
+        let sql = format!(
+            "ALTER DATABASE {} SET {limit} = '200ms'",
+            env.database().name()
+        );
+        env.database().execute(&sql).await;
+    }
+    let mut import = reading(&env).await;
+    sleep(Duration::from_secs(1)).await;
+    import.send(b"{\"key\":\"last\",\"value\":\"\"}").await;
+    let done = import.end().await.expect(0);
+    assert_eq!(done.text(), "created 30001, updated 0, skipped 0\n");
+}
+
+async fn interrupted_before_the_first_line_it_ends_as_well(env: Env) {
+    for words in [
+        &["import", "-"][..],
+        &["import", "-", "--dry-run"],
+        &["seed", "--file", "-"],
+    ] {
+        let import = env.kvctl([]).args(words).spawn();
+        listens(import.pid()).await;
+        import.signal(Signal::SIGINT);
+        let ended = import.ended().await.expect(2);
+        assert!(
+            ended.stderr.contains("nothing was written"),
+            "{words:?}: {}",
+            ended.stderr
+        );
+        assert_eq!(ended.text(), "");
+    }
+}
+
+async fn a_seed_is_interrupted_as_an_import_is(env: Env) {
+    // So many that it is still making them.
+    let mut seed = env
+        .kvctl(["seed", "--count", "4000000000", "--value-bytes", "0"])
+        .spawn();
+    seed.close();
+    listens(seed.pid()).await;
+    sleep(Duration::from_millis(300)).await;
+    seed.signal(Signal::SIGINT);
+    assert_failed(seed.ended().await, 2, "nothing was written");
+    assert_eq!(count(&env).await, "0");
+}
+
+/// Makes every commit of an insert last for so long.
+async fn slow_commits(env: &Env, seconds: f64) {
+    env.database()
+        .execute(&format!(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON items DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION slow()"
+        ))
+        .await;
+}
+
+/// Waits until kvctl is at this statement, and gives its session.
+async fn session_at(env: &Env, statement: &str) -> i64 {
+    let sql = format!(
+        "SELECT pid::bigint FROM pg_stat_activity WHERE datname = current_database() \
+         AND application_name = 'kvctl' AND query LIKE '{statement}%'"
+    );
+    let found = async {
+        loop {
+            if let Some(session) = env.database().column(&sql).await.pop() {
+                return session;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, found).await.expect("it comes that far")
+}
+
+async fn terminate(env: &Env, session: i64) {
+    let sql = format!("SELECT pg_terminate_backend({session}::int)");
+    assert!(env.database().value::<bool>(&sql).await);
+}
+
+async fn interrupted_while_it_commits_it_tells_what_came_of_it(env: Env) {
+    slow_commits(&env, 1.0).await;
+    let mut import = env.kvctl(["import", "-"]).spawn();
+    import.send(&lines(1)).await;
+    import.close();
+    let _committing = session_at(&env, "COMMIT").await;
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        import.signal(signal);
+    }
+    let done = import.ended().await.expect(0);
+    assert_eq!(done.text(), "created 1, updated 0, skipped 0\n");
+    assert_eq!(count(&env).await, "1");
+}
+
+async fn a_connection_lost_before_the_commit_is_nothing_written(env: Env) {
+    let mut import = reading(&env).await;
+    terminate(&env, session_at(&env, "").await).await;
+    import.send(&lines(1)).await;
+    assert_failed(import.end().await, 2, "nothing was written");
+    assert_eq!(count(&env).await, "0");
+}
+
+async fn a_connection_lost_in_the_commit_is_an_unknown_outcome(env: Env) {
+    slow_commits(&env, 50.0).await;
+    let mut import = env.kvctl(["import", "-"]).spawn();
+    import.send(&lines(1)).await;
+    import.close();
+    terminate(&env, session_at(&env, "COMMIT").await).await;
+    let unknown = import.ended().await;
+    assert!(
+        !unknown.stderr.contains("nothing was written"),
+        "{}",
+        unknown.stderr
+    );
+    assert_failed(unknown, 2, "may or may not");
 }

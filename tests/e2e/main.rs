@@ -21,13 +21,16 @@ mod kvctl;
 mod kvctl_beside_kvd;
 mod kvctl_delete;
 mod kvctl_errors;
+mod kvctl_export;
 mod kvctl_get;
+mod kvctl_import;
 mod kvctl_inspect;
 mod kvctl_interrupted;
 mod kvctl_list;
 mod kvctl_load;
 mod kvctl_memory;
 mod kvctl_put;
+mod kvctl_seed;
 mod kvctl_terminal;
 mod links;
 mod logging;
@@ -68,13 +71,16 @@ fn main() -> ExitCode {
         kvctl_beside_kvd::tests(),
         kvctl_delete::tests(),
         kvctl_errors::tests(),
+        kvctl_export::tests(),
         kvctl_get::tests(),
+        kvctl_import::tests(),
         kvctl_inspect::tests(),
         kvctl_interrupted::tests(),
         kvctl_list::tests(),
         kvctl_load::tests(),
         kvctl_memory::tests(),
         kvctl_put::tests(),
+        kvctl_seed::tests(),
         kvctl_terminal::tests(),
         links::tests(),
         logging::tests(),

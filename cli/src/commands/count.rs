@@ -20,7 +20,7 @@ impl Count {
     /// See [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
         let json = context.output.is_json()?;
-        let count = list::count(context.database().await?, &self.prefix).await?;
+        let count = list::count(context.items().await?, &self.prefix).await?;
         if json {
             output::json(&json!({ "count": count }))
         } else {

@@ -46,7 +46,7 @@ impl Delete {
             if_match: self.if_match,
             ignore_missing: self.ignore_missing,
         };
-        match delete(context.database().await?, &asked).await? {
+        match delete(context.items().await?, &asked).await? {
             Deleted::All(deleted) if json => output::json(&json!({ "deleted": deleted })),
             Deleted::All(deleted) => output::line(&deleted.to_string()),
             Deleted::PreconditionFailed(tag) => Err(CliError::NotSo(format!(

@@ -37,7 +37,7 @@ impl Export {
             let line = "an export is ndjson; for one JSON document use kvctl list -o json";
             return Err(CliError::Usage(line.to_owned()));
         }
-        let database = context.database().await?;
+        let database = context.items().await?;
         // Counted only for somebody who looks on.
         let bar = if io::stderr().is_terminal() && !io::stdout().is_terminal() {
             let items = list::count(database, &self.prefix).await?;

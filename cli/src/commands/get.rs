@@ -22,7 +22,7 @@ impl Get {
     /// There is no such key, or see [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
         let json = context.output.is_json()?;
-        let found = read::find(context.database().await?, &self.key).await?;
+        let found = read::find(context.items().await?, &self.key).await?;
         let item = found.ok_or_else(|| CliError::no_key(&self.key))?;
         if json {
             output::json(&Shown::item(&item))

@@ -57,7 +57,7 @@ impl Import {
             Conflict::Overwrite => OnConflict::Overwrite,
         };
         load(
-            context.database().await?,
+            context.items().await?,
             source,
             on_conflict,
             self.dry_run,

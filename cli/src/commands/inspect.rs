@@ -5,6 +5,7 @@ use entity::{Key, inspect, item::rfc3339, list, read};
 use migration::migrate;
 use serde_json::{Value, json};
 
+use super::migrate::note_found;
 use crate::{Context, error::CliError, output};
 
 /// Odd keys named in text; JSON has all of them.
@@ -50,7 +51,7 @@ impl Inspect {
 type Members = Vec<(&'static str, Value)>;
 
 async fn item(context: &Context, key: &str) -> Result<Members, CliError> {
-    let found = read::find(context.database().await?, key).await?;
+    let found = read::find(context.items().await?, key).await?;
     let item = found.ok_or_else(|| CliError::no_key(key))?;
     let problem = Key::new(key).err().map(|error| error.to_string());
     Ok(vec![
@@ -70,6 +71,9 @@ async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
     let server = inspect::server(database).await?;
     let status = migrate::status(database).await?;
     let pending: Vec<_> = status.pending().map(str::to_owned).collect();
+    if !json {
+        note_found(&migrate::found(database).await?);
+    }
     let (mut items, mut disk_bytes, mut odd_keys) = (None, None, None);
     if pending.is_empty() {
         items = Some(list::count(database, &entity::Prefix::default()).await?);

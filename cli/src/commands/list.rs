@@ -61,7 +61,7 @@ impl List {
             limit: self.limit,
             keys_only: keys,
         };
-        let mut items = Box::pin(scan(context.database().await?, &asked).await?);
+        let mut items = Box::pin(scan(context.items().await?, &asked).await?);
         while let Some(item) = items.try_next().await? {
             writer.item(&item).map_err(stdout_error)?;
         }
@@ -117,7 +117,7 @@ impl Writer {
     fn finish(self) -> io::Result<()> {
         match self {
             Self::Table(table) => {
-                if !table.finish()? {
+                if !table.finish()? && io::stdout().is_terminal() {
                     output::note("no items");
                 }
                 Ok(())

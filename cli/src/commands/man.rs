@@ -1,6 +1,6 @@
 //! `kvctl man`
 
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
 use clap::{Args, CommandFactory};
 
@@ -19,6 +19,9 @@ impl Man {
     /// They cannot be written.
     pub fn run(self) -> Result<(), CliError> {
         let wrong = |error| CliError::io(self.directory.display().to_string(), error);
+        if self.directory.exists() && !self.directory.is_dir() {
+            return Err(wrong(io::ErrorKind::NotADirectory.into()));
+        }
         fs::create_dir_all(&self.directory).map_err(wrong)?;
         // Not the command `help`, which only repeats what the others have.
         let command = Kvctl::command().disable_help_subcommand(true);

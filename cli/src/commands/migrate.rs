@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use entity::read::odd_keys;
-use migration::migrate::{self, HandMade};
+use migration::migrate::{self, Found, HandMade};
 use sea_orm::DatabaseConnection;
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ impl Migrate {
 
 async fn up(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
     // Said before, because a large table takes its time.
-    if let Some(table) = migrate::hand_made(database).await? {
+    if let Found::HandMade(table) = migrate::found(database).await? {
         output::note(&format!("{}; adopting it", described(&table)));
         output::note(
             "every row stays; id and its sequence become 64-bit, key is compared byte for byte, \
@@ -93,6 +93,19 @@ async fn up(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
     say("applied", &done.applied, json)
 }
 
+/// Says what a migration would meet.
+pub(super) fn note_found(found: &Found) {
+    match found {
+        Found::Nothing => {}
+        Found::HandMade(table) => {
+            output::note(&format!("{}; kvctl migrate adopts it", described(table)));
+        }
+        Found::Foreign(difference) => output::note(&format!(
+            "there is a table items that is not kvd's, and kvctl migrate refuses it: {difference}"
+        )),
+    }
+}
+
 fn described(table: &HandMade) -> String {
     let rows = match table.rows {
         1 => "1 row".to_owned(),
@@ -115,9 +128,7 @@ fn say(what: &str, names: &[String], json: bool) -> Result<(), CliError> {
 
 async fn status(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
     let status = migrate::status(database).await?;
-    if let Some(table) = migrate::hand_made(database).await? {
-        output::note(&format!("{}; kvctl migrate adopts it", described(&table)));
-    }
+    note_found(&migrate::found(database).await?);
     let known = status.known.iter().map(|(name, applied)| {
         let state = if *applied { "applied" } else { "pending" };
         (name, state)

@@ -67,7 +67,7 @@ impl Put {
             action,
             precondition,
         };
-        let database = context.database().await?;
+        let database = context.items().await?;
         let not_so = |why| Err(CliError::NotSo(format!("{:?} {why}", self.key)));
         let held = Held::acquire(database).await?;
         let done = write(&held, &change, &Claim::new()).await?;

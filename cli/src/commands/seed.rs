@@ -53,7 +53,7 @@ impl Seed {
             None => Source::made(self.items()?),
         };
         load(
-            context.database().await?,
+            context.items().await?,
             source,
             OnConflict::Skip,
             false,
