@@ -7,15 +7,15 @@ use entity::{Prefix, Value, value::InvalidValue};
 #[derive(Clone, Copy, Debug, Args)]
 pub struct MaxValueBytes {
     /// Most bytes of a value; the same as kvd's
-    #[arg(long, env, value_name = "BYTES", default_value = "262144")]
-    pub max_value_bytes: usize,
+    #[arg(long, env, value_name = "BYTES", default_value = "262144", value_parser = clap::value_parser!(u32).range(0..=67_108_864))]
+    pub max_value_bytes: u32,
 }
 
 impl MaxValueBytes {
     /// # Errors
     /// Why the text is no value, and what to do about it.
     pub fn value(self, text: String) -> Result<Value, String> {
-        Value::new(text, self.max_value_bytes).map_err(|error| match error {
+        Value::new(text, self.max_value_bytes as usize).map_err(|error| match error {
             InvalidValue::TooLarge { .. } => format!("{error} (see --max-value-bytes)"),
             InvalidValue::Nul => error.to_string(),
         })

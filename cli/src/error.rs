@@ -6,7 +6,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use entity::{load::LoadError, write::WriteError};
+use entity::write::WriteError;
 use migration::migrate::MigrateError;
 use sea_orm::DbErr;
 
@@ -43,22 +43,6 @@ impl CliError {
 
     pub fn no_key(key: &str) -> Self {
         Self::NotSo(format!("no key {key:?}; kvctl list shows those there are"))
-    }
-}
-
-impl From<LoadError> for CliError {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Write(error) => Self::Write(error),
-            LoadError::Repeated { .. } => Self::Failed(format!("{error}; nothing was written")),
-            LoadError::Exists { lines, .. } => Self::NotSo(format!(
-                "{error}{}; nothing was written (see --on-conflict)",
-                match lines {
-                    1 => String::new(),
-                    _ => format!(" (and {} more)", lines - 1),
-                }
-            )),
-        }
     }
 }
 

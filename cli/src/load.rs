@@ -7,10 +7,8 @@ use std::{
     mem, thread,
 };
 
-use entity::load::{Line, Load, Loaded, OnConflict, Progress};
+use entity::load::{Line, Load, LoadError, Loaded, OnConflict, Progress};
 use indicatif::ProgressBar;
-use sea_orm::DatabaseConnection;
-use serde_json::json;
 use tokio::{
     select,
     signal::unix::{SignalKind, signal},
@@ -18,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    Context,
     arguments::MaxValueBytes,
     error::CliError,
     ndjson::Items,
@@ -33,6 +32,8 @@ const BATCHES: usize = 2;
 
 /// Items from somewhere, and how far they are read.
 pub struct Source {
+    /// What errors call it.
+    name: String,
     items: Box<dyn Iterator<Item = Result<Line, CliError>> + Send>,
     bar: ProgressBar,
 }
@@ -59,6 +60,7 @@ impl Source {
         let reader = BufReader::with_capacity(1 << 16, of_bytes.wrap_read(reader));
         let items = Items::new(reader, name.to_owned(), max);
         Ok(Self {
+            name: name.to_owned(),
             items: Box::new(items.inspect(move |_| of_items.inc(1))),
             bar,
         })
@@ -71,13 +73,15 @@ impl Source {
         let bar = progress::bar("making", Work::Items(items.len() as u64));
         let counted = bar.clone();
         Self {
+            name: "seed".to_owned(),
             items: Box::new(items.inspect(move |_| counted.inc(1))),
             bar,
         }
     }
 
     /// Reads ahead in a thread of its own: reading may block, and must not keep a signal waiting.
-    fn batches(self) -> mpsc::Receiver<Result<Vec<Line>, CliError>> {
+    /// The end is `None`, so that a thread that fails is not taken for it.
+    fn batches(self) -> mpsc::Receiver<Result<Option<Vec<Line>>, CliError>> {
         let (sender, receiver) = mpsc::channel(BATCHES);
         thread::spawn(move || {
             let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -91,12 +95,16 @@ impl Source {
                 batch.push(item);
                 if batch.len() == BATCH_LINES || bytes >= BATCH_BYTES {
                     bytes = 0;
-                    if sender.blocking_send(Ok(mem::take(&mut batch))).is_err() {
+                    if sender
+                        .blocking_send(Ok(Some(mem::take(&mut batch))))
+                        .is_err()
+                    {
                         return;
                     }
                 }
             }
-            let _ = sender.blocking_send(Ok(batch));
+            let _ = sender.blocking_send(Ok(Some(batch)));
+            let _ = sender.blocking_send(Ok(None));
         });
         receiver
     }
@@ -107,47 +115,78 @@ impl Source {
 /// # Errors
 /// See [`CliError`]; then nothing was stored, unless it says that this is unknown.
 pub async fn load(
-    database: &DatabaseConnection,
+    context: &Context,
     source: Source,
     on_conflict: OnConflict,
     dry_run: bool,
-    json: bool,
 ) -> Result<(), CliError> {
+    let json = context.output.is_json()?;
+    let name = source.name.clone();
+    let refused = |error| refused(&name, error);
     let loaded = if dry_run {
         output::note("dry run: nothing is written");
         uninterrupted(async {
-            let staged = staged(database, source, on_conflict).await?;
-            Ok(staged.preview().await?)
+            let staged = staged(context, source, on_conflict).await?;
+            staged.preview().await.map_err(refused)
         })
         .await?
     } else {
         let merged = uninterrupted(async {
-            let staged = staged(database, source, on_conflict).await?;
+            let staged = staged(context, source, on_conflict).await?;
             let bar = Wiped(progress::bar("storing", Work::Items(staged.lines())));
             let merged = staged.merge(|progress| match progress {
                 Progress::Begun => bar.0.reset(),
                 Progress::Merged(lines) => bar.0.inc(lines),
             });
-            Ok(merged.await?)
+            merged.await.map_err(refused)
         });
         // From here on signals are ignored: who interrupted this would not know what came of it.
-        merged.await?.commit().await?
+        merged.await?.commit().await.map_err(refused)?
     };
-    report(loaded, json)
+    report(loaded, json).map_err(|error| match error {
+        CliError::Io { name, error } if !dry_run => {
+            CliError::io(format!("everything is stored, but {name}"), error)
+        }
+        other => other,
+    })
+}
+
+/// An error of the items of this name.
+fn refused(name: &str, error: LoadError) -> CliError {
+    let written = "nothing was written";
+    match error {
+        LoadError::Write(error) => CliError::Write(error),
+        LoadError::Repeated { .. } => CliError::Failed(format!("{name}: {error}; {written}")),
+        LoadError::Exists { lines: 1, .. } => {
+            CliError::NotSo(format!("{name}: {error}; {written} (see --on-conflict)"))
+        }
+        LoadError::Exists { lines, .. } => CliError::NotSo(format!(
+            "{name}: {error} (and {} more); {written} (see --on-conflict)",
+            lines - 1
+        )),
+    }
 }
 
 async fn staged(
-    database: &DatabaseConnection,
+    context: &Context,
     source: Source,
     on_conflict: OnConflict,
 ) -> Result<entity::load::Staged, CliError> {
-    let mut load = Load::begin(database, on_conflict).await?;
+    let name = source.name.clone();
+    let refused = |error| refused(&name, error);
+    let begun = Load::begin(context.items().await?, on_conflict).await;
+    let mut load = begun.map_err(refused)?;
     let _bar = Wiped(source.bar.clone());
     let mut batches = source.batches();
-    while let Some(batch) = batches.recv().await {
-        load.stage(batch?).await?;
+    let lost = || {
+        Err(CliError::Failed(format!(
+            "{name}: cannot be read to its end"
+        )))
+    };
+    while let Some(batch) = batches.recv().await.unwrap_or_else(lost)? {
+        load.stage(batch).await.map_err(refused)?;
     }
-    Ok(load.staged().await?)
+    load.staged().await.map_err(refused)
 }
 
 fn report(loaded: Loaded, as_json: bool) -> Result<(), CliError> {
@@ -157,7 +196,12 @@ fn report(loaded: Loaded, as_json: bool) -> Result<(), CliError> {
         skipped,
     } = loaded;
     if as_json {
-        output::json(&json!({ "created": created, "updated": updated, "skipped": skipped }))
+        let numbers = [
+            ("created", created),
+            ("updated", updated),
+            ("skipped", skipped),
+        ];
+        output::members(numbers)
     } else {
         output::line(&format!(
             "created {created}, updated {updated}, skipped {skipped}"

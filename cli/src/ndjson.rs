@@ -48,7 +48,7 @@ impl<R: BufRead> Items<R> {
     /// The next line with its number, without the bytes that end it.
     fn line(&mut self) -> Result<Option<Vec<u8>>, CliError> {
         // A key and a value of escapes only, and as much again as anybody may put around them.
-        let most = 6 * (self.max.max_value_bytes + entity::key::MAX_KEY_BYTES) + 4096;
+        let most = 6 * (self.max.max_value_bytes as usize + entity::key::MAX_KEY_BYTES) + 4096;
         let mut line = Vec::new();
         let read = (&mut self.reader)
             .take(most as u64)
@@ -75,6 +75,8 @@ impl<R: BufRead> Items<R> {
         let row: Row = serde_json::from_slice(line).map_err(|error| {
             let position = format!(" at line {} column {}", error.line(), error.column());
             let text = error.to_string().replace(&position, "");
+            let text = text.replace("duplicate field", "repeated member");
+            let text = text.replace(" field `", " member `");
             self.wrong(&format!("{text} (column {})", error.column()))
         })?;
         let key = Key::new(row.key).map_err(|error| self.wrong(&error.to_string()))?;

@@ -9,7 +9,7 @@ use std::{
 use clap::ValueEnum;
 use entity::{ETag, Item, item::rfc3339, list::ListedItem};
 use sea_orm::entity::prelude::DateTimeUtc;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::CliError;
 
@@ -147,6 +147,20 @@ impl<'a> Shown<'a> {
             updated_at: rfc3339(updated_at),
         }
     }
+}
+
+/// One line of JSON: an object whose members keep this order.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn members<V: Serialize>(
+    members: impl IntoIterator<Item = (&'static str, V)>,
+) -> Result<(), CliError> {
+    let mut text = Vec::new();
+    let mut serializer = serde_json::Serializer::new(&mut text);
+    let done = serializer.collect_map(members);
+    done.map_err(|error| stdout_error(error.into()))?;
+    line(&String::from_utf8_lossy(&text))
 }
 
 /// One line of JSON.

@@ -27,7 +27,6 @@ mod kvctl_import;
 mod kvctl_inspect;
 mod kvctl_interrupted;
 mod kvctl_list;
-mod kvctl_load;
 mod kvctl_memory;
 mod kvctl_put;
 mod kvctl_seed;
@@ -77,7 +76,6 @@ fn main() -> ExitCode {
         kvctl_inspect::tests(),
         kvctl_interrupted::tests(),
         kvctl_list::tests(),
-        kvctl_load::tests(),
         kvctl_memory::tests(),
         kvctl_put::tests(),
         kvctl_seed::tests(),

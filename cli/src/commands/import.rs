@@ -49,20 +49,12 @@ impl Import {
     /// # Errors
     /// A key exists that must not, or see [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
-        let json = context.output.is_json()?;
         let source = Source::file(&self.file, self.max)?;
         let on_conflict = match self.on_conflict {
             Conflict::Error => OnConflict::Error,
             Conflict::Skip => OnConflict::Skip,
             Conflict::Overwrite => OnConflict::Overwrite,
         };
-        load(
-            context.items().await?,
-            source,
-            on_conflict,
-            self.dry_run,
-            json,
-        )
-        .await
+        load(context, source, on_conflict, self.dry_run).await
     }
 }

@@ -29,10 +29,7 @@ impl Inspect {
             None => database(context, json).await?,
         };
         if json {
-            let members = members
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value));
-            return output::json(&Value::Object(members.collect()));
+            return output::members(members);
         }
         let widest = members
             .iter()

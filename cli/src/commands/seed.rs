@@ -47,19 +47,11 @@ impl Seed {
     /// # Errors
     /// See [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
-        let json = context.output.is_json()?;
         let source = match &self.file {
             Some(path) => Source::file(path, self.max)?,
             None => Source::made(self.items()?),
         };
-        load(
-            context.items().await?,
-            source,
-            OnConflict::Skip,
-            false,
-            json,
-        )
-        .await
+        load(context, source, OnConflict::Skip, false).await
     }
 
     /// Refuses at once what no item could have.
@@ -67,7 +59,7 @@ impl Seed {
         self,
     ) -> Result<impl ExactSizeIterator<Item = Result<Line, CliError>> + Send + 'static, CliError>
     {
-        let (bytes, max) = (self.value_bytes, self.max.max_value_bytes);
+        let (bytes, max) = (self.value_bytes, self.max.max_value_bytes as usize);
         if bytes > max {
             return Err(CliError::Usage(format!(
                 "a value has at most {max} bytes (see --max-value-bytes), not {bytes}"

@@ -27,8 +27,11 @@ use crate::{
 const CHUNK_LINES: u64 = 5_000;
 /// How often a merge is run again that lost against other writers.
 const MAX_RERUNS: u32 = 10;
-/// How long a chunk is tried again that finds a key locked where the engine does not wait for it.
+/// How long a merge is tried again that finds a key locked where the engine does not wait for it.
 const LOCK_TIME: Duration = Duration::from_mins(1);
+/// How long one chunk of it is. Then everything is undone: whoever has the lock may be waiting for
+/// what was merged before.
+const CHUNK_LOCK_TIME: Duration = Duration::from_secs(1);
 /// How long others have the table for themselves in between.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -227,7 +230,9 @@ impl Staged {
     /// # Errors
     /// [`LoadError::Exists`], or what the database said.
     pub async fn merge(self, mut progress: impl FnMut(Progress)) -> Result<Merged, LoadError> {
-        for _ in 0..MAX_RERUNS {
+        let deadline = Instant::now() + LOCK_TIME;
+        let mut reruns = 0;
+        while reruns < MAX_RERUNS {
             progress(Progress::Begun);
             match self.merge_once(&mut progress).await {
                 Ok(loaded) => {
@@ -237,9 +242,17 @@ impl Staged {
                     });
                 }
                 Err(error) => match failure(&error) {
-                    Failure::RolledBack => self.undo().await?,
+                    Failure::RolledBack => {
+                        self.undo().await?;
+                        reruns += 1;
+                    }
+                    Failure::Locked if !self.0.dialect.waits && Instant::now() < deadline => {
+                        self.undo().await?;
+                        sleep(LOCK_PAUSE).await;
+                    }
                     Failure::Duplicate => {
                         self.undo().await?;
+                        reruns += 1;
                         // Names the line; was the key deleted meanwhile, the next run succeeds.
                         self.preview().await?;
                     }
@@ -294,7 +307,7 @@ impl Staged {
         if dialect.waits {
             return self.merge_chunk(above, chunk).await;
         }
-        let deadline = Instant::now() + LOCK_TIME;
+        let deadline = Instant::now() + CHUNK_LOCK_TIME;
         loop {
             held.execute_unprepared("SAVEPOINT chunk").await?;
             match self.merge_chunk(above, chunk).await {

@@ -66,6 +66,8 @@ fn in_directory(program: &Path, directory: &Path, user: Option<&User>) -> Result
     command.arg(format!("--datadir={}", directory.join("data").display()));
     command.arg(format!("--socket={}", directory.join("socket").display()));
     command.arg(format!("--pid-file={}", directory.join("pid").display()));
+    // A starting server deletes what look like its own temporary files, also those of another one.
+    command.arg(format!("--tmpdir={}", directory.display()));
     run_as(user, directory, &mut command)?;
     Ok(command)
 }
