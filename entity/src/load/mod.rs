@@ -25,6 +25,8 @@ use crate::{
 /// Lines merged by one statement. So that others wait only briefly where a statement as a whole
 /// locks something: MariaDB's counter of ids.
 const CHUNK_LINES: u64 = 5_000;
+/// Lines are as good as sorted if at most one in so many is out of order.
+const ORDERLY_LINES: u64 = 100;
 /// How often a merge is run again that lost against other writers.
 const MAX_RERUNS: u32 = 10;
 /// How long a merge is tried again that finds a key locked where the engine does not wait for it.
@@ -88,8 +90,9 @@ pub struct Load {
     on_conflict: OnConflict,
     lines: u64,
     last_key: String,
-    /// The lines came in the order of their keys, each key once, as those of an export do.
-    sorted: bool,
+    /// How often a line did not come after the one before it in the order of the keys. Never in
+    /// an export, so that then no key comes twice.
+    disorder: u64,
 }
 
 impl Load {
@@ -110,7 +113,7 @@ impl Load {
             on_conflict,
             lines: 0,
             last_key: String::new(),
-            sorted: true,
+            disorder: 0,
         })
     }
 
@@ -122,9 +125,11 @@ impl Load {
         let Some(last) = lines.last() else {
             return Ok(());
         };
-        let keys = lines.iter().map(|line| line.key.as_str());
-        self.sorted &= lines[0].key.as_str() > self.last_key.as_str()
-            && keys.is_sorted_by(|key, next| key < next);
+        let mut before = self.last_key.as_str();
+        for line in &lines {
+            self.disorder += u64::from(line.key.as_str() <= before);
+            before = line.key.as_str();
+        }
         self.last_key = last.key.as_str().to_owned();
         self.lines += lines.len() as u64;
         stage::send(&self.held, lines).await?;
@@ -136,18 +141,21 @@ impl Load {
     /// # Errors
     /// [`LoadError::Repeated`], or what the database said.
     pub async fn staged(self) -> Result<Staged, LoadError> {
-        let statements = match (self.sorted, self.on_conflict) {
-            (true, _) => vec![self.dialect.index],
-            (false, OnConflict::Error) => vec![self.dialect.index_unsorted],
-            (false, OnConflict::Skip) => vec![self.dialect.index_unsorted, self.dialect.keep_first],
-            (false, OnConflict::Overwrite) => {
-                vec![self.dialect.index_unsorted, self.dialect.keep_last]
-            }
+        let index = if self.disorder > self.lines / ORDERLY_LINES {
+            self.dialect.index_unsorted
+        } else {
+            self.dialect.index
         };
-        for sql in statements.concat() {
+        let keep = match self.on_conflict {
+            _ if self.disorder == 0 => &[],
+            OnConflict::Error => &[],
+            OnConflict::Skip => self.dialect.keep_first,
+            OnConflict::Overwrite => self.dialect.keep_last,
+        };
+        for sql in index.iter().chain(keep) {
             self.held.execute_unprepared(sql).await?;
         }
-        if !self.sorted && self.on_conflict == OnConflict::Error {
+        if self.disorder > 0 && self.on_conflict == OnConflict::Error {
             self.refuse_repeated().await?;
         }
         Ok(Staged(self))
