@@ -4,7 +4,7 @@
 //! half way may leave its connection in a transaction. The task goes on to its end; a connection
 //! that does not answer even to it is given up, and nobody gets it again.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use entity::{
     Item, Key,
@@ -13,11 +13,11 @@ use entity::{
     held::Held,
     list::{self, Listing, Page},
     read,
-    write::{Claim, Done, Outcome, Write, WriteError, write},
+    write::{Claim, Done, Locked, Outcome, Write, WriteError, write},
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use migration::migrate::{self, Status};
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, sqlx};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
@@ -29,6 +29,10 @@ use crate::{config::Config, locked_keys::LockedKeys, problem::Problem};
 /// How many calls may wait for each connection before more are turned away. A connection answers
 /// thousands of calls a second, so these wait far less than the shortest sensible deadline.
 const CALLS_PER_CONNECTION: usize = 128;
+
+/// How often a read is sent again whose connection turned out broken. While sessions are killed
+/// one after the other, also the next connection may be one of them.
+const READ_RETRIES: u32 = 2;
 
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
@@ -118,10 +122,19 @@ impl Database {
     {
         let inner = self.0.clone();
         let task = spawn(async move {
-            let done = match inner.read(&query).await {
-                Err(error) if failure(&error) == Failure::Unknown => inner.read(&query).await,
-                done => done,
-            };
+            let begun = Instant::now();
+            let mut done = inner.read(&query).await;
+            for _ in 0..READ_RETRIES {
+                match &done {
+                    Err(error)
+                        if failure(error) == Failure::Unknown
+                            && begun.elapsed() < inner.timeout =>
+                    {
+                        done = inner.read(&query).await;
+                    }
+                    _ => break,
+                }
+            }
             drop(permit);
             done
         });
@@ -158,7 +171,23 @@ impl Inner {
                 }
                 None => None,
             };
-            let done = self.attempt(&change, claim).await;
+            // Nobody waits for it any more: do not take a connection from those who do wait.
+            if claim.is_abandoned() {
+                return Err(WriteError::Abandoned.into());
+            }
+            let held = self.acquire().await.map_err(WriteError::NotWritten)?;
+            if waiting.is_none() {
+                // It may have been found locked while this one waited for a connection.
+                waiting = self.locked.wait_if_locked(&change.key)?;
+                if waiting.is_some() {
+                    continue;
+                }
+            }
+            let locked = match &waiting {
+                Some(_) => Locked::Wait,
+                None => Locked::GiveUp,
+            };
+            let done = self.attempt(held, &change, claim, locked).await;
             drop(place);
             match done {
                 Err(WriteError::NotWritten(error))
@@ -174,13 +203,14 @@ impl Inner {
         }
     }
 
-    async fn attempt(&self, change: &Write, claim: &Claim) -> Result<Done, WriteError> {
-        // Nobody waits for it any more: do not take a connection from those who do wait.
-        if claim.is_abandoned() {
-            return Err(WriteError::Abandoned);
-        }
-        let held = self.acquire().await.map_err(WriteError::NotWritten)?;
-        match timeout(self.timeout, write(&held, change, claim)).await {
+    async fn attempt(
+        &self,
+        held: Held,
+        change: &Write,
+        claim: &Claim,
+        locked: Locked,
+    ) -> Result<Done, WriteError> {
+        match timeout(self.timeout, write(&held, change, claim, locked)).await {
             Ok(done) => {
                 let broken = match &done {
                     Err(WriteError::Unknown(_)) => true,
@@ -225,7 +255,8 @@ impl Inner {
 }
 
 fn silent() -> DbErr {
-    DbErr::Custom("no answer in time".to_owned())
+    let error = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+    DbErr::Query(RuntimeErr::SqlxError(sqlx::Error::Io(error).into()))
 }
 
 /// Runs the call to its end, whoever still waits for it. `None` if it panicked.

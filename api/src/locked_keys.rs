@@ -72,9 +72,9 @@ impl LockedKeys {
     }
 }
 
-impl Waiting<'_> {
+impl<'a> Waiting<'a> {
     /// A place to try once more, in turn.
-    pub async fn place(&self) -> Option<SemaphorePermit<'_>> {
+    pub async fn place(&self) -> Option<SemaphorePermit<'a>> {
         // Only a closed semaphore has none, and this one is never closed.
         self.keys.places.acquire().await.ok()
     }

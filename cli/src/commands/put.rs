@@ -6,7 +6,7 @@ use clap::Args;
 use entity::{
     ETag, Key, Precondition,
     held::Held,
-    write::{Action, Claim, Outcome, Write, write},
+    write::{Action, Claim, Locked, Outcome, Write, write},
 };
 
 use crate::{
@@ -70,7 +70,7 @@ impl Put {
         let database = context.items().await?;
         let not_so = |why| Err(CliError::NotSo(format!("{:?} {why}", self.key)));
         let held = Held::acquire(database).await?;
-        let done = write(&held, &change, &Claim::new()).await?;
+        let done = write(&held, &change, &Claim::new(), Locked::Wait).await?;
         match done.outcome(change) {
             Outcome::Created(item) | Outcome::Updated(item) if json => {
                 output::json(&Shown::item(&item))

@@ -5,31 +5,41 @@
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Values};
 
-use super::{Action, Claim, Done, Stamp, Write, WriteError, concluded};
+use super::{Action, Claim, Done, Locked, Stamp, Write, WriteError, concluded};
 use crate::{
     ETag, Value,
     failure::{Failure, failure},
     held::Held,
 };
 
-pub(super) async fn write(held: &Held, write: &Write, claim: &Claim) -> Result<Done, WriteError> {
+pub(super) async fn write(
+    held: &Held,
+    write: &Write,
+    claim: &Claim,
+    locked: Locked,
+) -> Result<Done, WriteError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
         if claim.is_abandoned() {
             return Err(WriteError::Abandoned);
         }
-        if let Some(done) = concluded(attempt(held, write, claim).await, attempts) {
+        if let Some(done) = concluded(attempt(held, write, claim, locked).await, attempts) {
             return done;
         }
     }
 }
 
 /// `None` if the write must be sent again.
-async fn attempt(held: &Held, write: &Write, claim: &Claim) -> Result<Option<Done>, WriteError> {
+async fn attempt(
+    held: &Held,
+    write: &Write,
+    claim: &Claim,
+    locked: Locked,
+) -> Result<Option<Done>, WriteError> {
     let begun = held.execute_unprepared("START TRANSACTION").await;
     begun.map_err(WriteError::NotWritten)?;
-    let outcome = match within(held, write).await {
+    let outcome = match within(held, write, locked).await {
         Ok(outcome) => outcome,
         Err(error) => {
             // A lock wait timeout ends the statement only, so the transaction must be told.
@@ -58,11 +68,11 @@ async fn attempt(held: &Held, write: &Write, claim: &Claim) -> Result<Option<Don
     Ok(Some(outcome))
 }
 
-async fn within(held: &Held, write: &Write) -> Result<Done, DbErr> {
+async fn within(held: &Held, write: &Write, locked: Locked) -> Result<Done, DbErr> {
     if let Action::Create(value) = &write.action {
         return create(held, write, value).await;
     }
-    let current = lock(held, write).await?;
+    let current = lock(held, write, locked).await?;
     match (&write.action, current) {
         (_, Some(tag)) if !write.precondition.holds(tag) => Ok(Done::PreconditionFailed(tag)),
         (Action::Delete, Some(tag)) => {
@@ -85,8 +95,11 @@ async fn within(held: &Held, write: &Write) -> Result<Done, DbErr> {
 }
 
 /// A second `SELECT` of the row would see another writer's change; this one keeps it out.
-async fn lock(held: &Held, write: &Write) -> Result<Option<ETag>, DbErr> {
-    let sql = "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE";
+async fn lock(held: &Held, write: &Write, locked: Locked) -> Result<Option<ETag>, DbErr> {
+    let sql = match locked {
+        Locked::Wait => "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE",
+        Locked::GiveUp => "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE NOWAIT",
+    };
     let row = held
         .query_one_raw(statement(sql, [write.key.as_str().into()]))
         .await?;

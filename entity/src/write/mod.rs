@@ -39,6 +39,16 @@ pub enum Action {
     Delete,
 }
 
+/// What to do about a row that somebody else has locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locked {
+    /// Wait for it as long as the session does.
+    Wait,
+    /// Do not wait where the engine lets one statement decide so (MySQL, MariaDB: `NOWAIT`, not
+    /// for an insert); elsewhere the session's lock timeout counts.
+    GiveUp,
+}
+
 /// What a write did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -94,9 +104,14 @@ impl WriteError {
 ///
 /// # Errors
 /// See [`WriteError`].
-pub async fn write(held: &Held, write: &Write, claim: &Claim) -> Result<Done, WriteError> {
+pub async fn write(
+    held: &Held,
+    write: &Write,
+    claim: &Claim,
+    locked: Locked,
+) -> Result<Done, WriteError> {
     match held.get_database_backend() {
-        DbBackend::MySql => locking::write(held, write, claim).await,
+        DbBackend::MySql => locking::write(held, write, claim, locked).await,
         _ => returning::write(held, write, claim).await,
     }
 }
