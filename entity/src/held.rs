@@ -3,16 +3,24 @@
 //! SeaORM lends a connection for one statement at a time. A write must know that it has a
 //! connection before it is sent: from then on its outcome may be unknown.
 
+use std::time::Duration;
+
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
     Statement,
     sqlx::{self, AssertSqlSafe, Executor, MySql, Postgres, Sqlite, pool::PoolConnection},
 };
 use sea_query_sqlx::SqlxValues;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
+
+/// How long a connection may take to answer the pool's ping when it is given back.
+const PING_TIME: Duration = Duration::from_secs(1);
 
 /// A connection that nobody else gets meanwhile.
-pub struct Held(Connection);
+pub struct Held {
+    connection: Connection,
+    for_one_use: bool,
+}
 
 enum Connection {
     Postgres(Mutex<PoolConnection<Postgres>>),
@@ -23,7 +31,7 @@ enum Connection {
 /// Runs the same on the connection of each engine.
 macro_rules! on {
     ($held:expr, $connection:ident => $run:expr) => {
-        match &$held.0 {
+        match &$held.connection {
             Connection::Postgres(c) => {
                 let $connection = &mut **c.lock().await;
                 $run
@@ -44,7 +52,7 @@ impl Held {
     /// # Errors
     /// No connection could be had in the time the pool allows.
     pub async fn acquire(pool: &DatabaseConnection) -> Result<Self, DbErr> {
-        Ok(Self(match pool.get_database_backend() {
+        let connection = match pool.get_database_backend() {
             DbBackend::Postgres => {
                 let lent = pool.get_postgres_connection_pool().acquire().await;
                 Connection::Postgres(Mutex::new(lent.map_err(acquire_error)?))
@@ -57,17 +65,17 @@ impl Held {
                 let lent = pool.get_sqlite_connection_pool().acquire().await;
                 Connection::Sqlite(Mutex::new(lent.map_err(acquire_error)?))
             }
-        }))
+        };
+        Ok(Self {
+            connection,
+            for_one_use: false,
+        })
     }
 
     /// The connection ends with this: nothing of the session is left to the next borrower.
     #[must_use]
     pub fn for_one_use(mut self) -> Self {
-        match &mut self.0 {
-            Connection::Postgres(c) => c.get_mut().close_on_drop(),
-            Connection::MySql(c) => c.get_mut().close_on_drop(),
-            Connection::Sqlite(c) => c.get_mut().close_on_drop(),
-        }
+        self.for_one_use = true;
         self
     }
 
@@ -76,7 +84,7 @@ impl Held {
     /// # Errors
     /// What the server said.
     pub(crate) async fn copy_in(&self, sql: &str, data: Vec<u8>) -> Result<(), DbErr> {
-        let Connection::Postgres(connection) = &self.0 else {
+        let Connection::Postgres(connection) = &self.connection else {
             return Err(DbErr::BackendNotSupported {
                 db: self.get_database_backend().as_str(),
                 ctx: "COPY",
@@ -86,6 +94,27 @@ impl Held {
         let mut copy = connection.copy_in_raw(sql).await.map_err(statement_error)?;
         copy.send(data).await.map_err(statement_error)?;
         copy.finish().await.map(drop).map_err(statement_error)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let for_one_use = self.for_one_use;
+        match &mut self.connection {
+            Connection::Postgres(c) => give_back(c.get_mut(), for_one_use),
+            Connection::MySql(c) => give_back(c.get_mut(), for_one_use),
+            Connection::Sqlite(c) => give_back(c.get_mut(), for_one_use),
+        }
+    }
+}
+
+/// The pool pings each connection it gets back, and would wait for the answer without end: when
+/// the network is gone the place in the pool would never be free again.
+fn give_back<DB: sqlx::Database>(connection: &mut PoolConnection<DB>, for_one_use: bool) {
+    if for_one_use {
+        connection.close_on_drop();
+    } else {
+        tokio::spawn(timeout(PING_TIME, connection.return_to_pool()));
     }
 }
 
@@ -109,7 +138,7 @@ fn arguments(statement: &mut Statement) -> SqlxValues {
 #[async_trait::async_trait]
 impl ConnectionTrait for Held {
     fn get_database_backend(&self) -> DbBackend {
-        match self.0 {
+        match self.connection {
             Connection::Postgres(_) => DbBackend::Postgres,
             Connection::MySql(_) => DbBackend::MySql,
             Connection::Sqlite(_) => DbBackend::Sqlite,

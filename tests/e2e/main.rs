@@ -11,7 +11,16 @@ mod configuration;
 mod connections;
 mod cursors;
 mod dev;
+mod faults;
+mod faults_down;
+mod faults_frozen;
+mod faults_killed;
+mod faults_locks;
+mod faults_refusals;
+mod faults_sessions;
+mod faults_unknown;
 mod foreign_tables;
+mod history;
 mod hostile;
 mod interrupted;
 mod items;
@@ -60,7 +69,15 @@ fn main() -> ExitCode {
         connections::tests(),
         cursors::tests(),
         dev::tests(),
+        faults_down::tests(),
+        faults_frozen::tests(),
+        faults_killed::tests(),
+        faults_locks::tests(),
+        faults_refusals::tests(),
+        faults_sessions::tests(),
+        faults_unknown::tests(),
         foreign_tables::tests(),
+        history::tests(),
         hostile::tests(),
         interrupted::tests(),
         items::tests(),

@@ -172,25 +172,35 @@ impl Call {
         self
     }
 
+    /// What is asked, for messages: method and path.
+    #[must_use]
+    pub fn asked(&self) -> &str {
+        &self.asked
+    }
+
     async fn send(self) -> Answer {
-        let asked = self.asked;
-        let response = match self.request.send().await {
-            Ok(response) => response,
+        let asked = self.asked.clone();
+        match self.attempt().await {
+            Ok(answer) => answer,
             Err(e) => panic!("{asked}: {e:?}"),
-        };
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = match response.bytes().await {
-            Ok(body) => body.to_vec(),
-            Err(e) => panic!("{asked}: {status}, then {e:?}"),
-        };
+        }
+    }
+
+    /// Sends it to a kvd that may end meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If no answer came, or not all of it.
+    pub async fn attempt(self) -> Result<Answer, reqwest::Error> {
+        let response = self.request.send().await?;
         let answer = Answer {
-            asked,
-            status,
-            headers,
-            body,
+            asked: self.asked,
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.bytes().await?.to_vec(),
         };
         check(&answer);
-        answer
+        Ok(answer)
     }
 }
 

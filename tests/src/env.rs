@@ -45,6 +45,12 @@ impl Env {
         self.0.server.engine
     }
 
+    /// The server of the test's database. Only tests of `Faults` may do something to it.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.0.server
+    }
+
     /// The test's own database, migrated.
     #[must_use]
     pub fn database(&self) -> &Database {

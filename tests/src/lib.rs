@@ -6,9 +6,10 @@
 //! * [`kvd`] and [`kvctl`] drive the two binaries, [`terminal`] gives kvctl a pseudo-terminal
 //! * [`client`] asks kvd over HTTP, [`wire`] over a bare socket, byte for byte; both give an [`answer`]
 //! * [`engine`], [`server`] and [`database`] choose, start and fill the database servers
-//! * [`relay`] stands between kvd and its database, and counts
+//! * [`load`] is many clients at once, each of which keeps what it was told
+//! * [`relay`] stands between kvd and its database, and counts; [`server`] can also be broken
+//! * [`history`] judges whether what the clients of a key were told can be true
 //! * [`process`] starts programs so that none outlives the tests
-
 //!
 //! A test is a function of a topic module, named by a sentence of the contract and listed at the module's head:
 //!
@@ -16,7 +17,8 @@
 //! tests::list! {
 //!     EveryEngine => a_key_is_created_once;
 //!     Once => a_bad_flag_is_exit_code_2;
-//!     Only(Engine::Postgres) => a_hand_made_table_is_adopted
+//!     Only(Engine::Postgres) => a_hand_made_table_is_adopted;
+//!     Faults => a_database_that_is_down_is_503
 //! }
 //!
 //! async fn a_key_is_created_once(env: Env) {
@@ -32,8 +34,10 @@ pub mod client;
 pub mod database;
 pub mod engine;
 pub mod env;
+pub mod history;
 pub mod kvctl;
 pub mod kvd;
+pub mod load;
 pub mod process;
 pub mod relay;
 pub mod server;

@@ -1,7 +1,7 @@
 //! Programs started by the tests: found, started so that none outlives the suite, and stopped.
 
 use std::{
-    env, io,
+    env, fs, io,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
@@ -92,7 +92,7 @@ pub fn binary(name: &str) -> Result<PathBuf, String> {
 
 /// Cargo's list of the sources (`kvd: a.rs b.rs`): the first changed after `built`.
 fn newer_source(list: &Path, built: SystemTime) -> Option<String> {
-    let list = std::fs::read_to_string(list).ok()?;
+    let list = fs::read_to_string(list).ok()?;
     let (_, sources) = list.split_once(": ")?;
     sources
         .split_whitespace()
@@ -183,4 +183,70 @@ pub fn wait_for<T>(mut probe: impl FnMut() -> Result<T, String>) -> Result<T, St
 pub fn free_port() -> io::Result<u16> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     Ok(listener.local_addr()?.port())
+}
+
+/// A port nobody listens on, outside the range of those the kernel gives away: it stays free while its server is down.
+/// From that range, a client of a server that is down could even be connected to itself.
+///
+/// # Errors
+///
+/// If no such port can be bound.
+pub fn lasting_port() -> io::Result<u16> {
+    // Below the range of Linux (32768) and of the others (49152).
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(100);
+    ports
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .ok_or_else(|| io::ErrorKind::AddrInUse.into())
+}
+
+/// The processes that this one has started, if the system tells (Linux).
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut children: Vec<u32> = processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|child| number(*child, PARENT) == Some(u64::from(pid)))
+        .collect();
+    children.sort_unstable();
+    children
+}
+
+/// Whether this process runs, or at least is stopped; not if it only waits for its parent to take notice of its end.
+#[must_use]
+pub fn lives(pid: u32) -> bool {
+    stat(pid, STATE).is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
+}
+
+/// The time this process has spent on the processors, if the system tells (Linux).
+#[must_use]
+pub fn cpu_time(pid: u32) -> Option<Duration> {
+    let ticks = number(pid, USER_TIME)? + number(pid, SYSTEM_TIME)?;
+    // `USER_HZ` is 100 everywhere.
+    Some(Duration::from_millis(ticks * 10))
+}
+
+/// The memory this process holds, in bytes, if the system tells (Linux).
+#[must_use]
+pub fn resident(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Fields of `/proc/PID/stat`, counted from the one after the name: see proc(5).
+const STATE: usize = 0;
+const PARENT: usize = 1;
+const USER_TIME: usize = 11;
+const SYSTEM_TIME: usize = 12;
+
+fn number(pid: u32, field: usize) -> Option<u64> {
+    stat(pid, field)?.parse().ok()
+}
+
+fn stat(pid: u32, field: usize) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, also parentheses.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(field).map(str::to_owned)
 }

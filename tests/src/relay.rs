@@ -1,18 +1,21 @@
-//! A relay between kvd and its database server, which tells what passes.
+//! A relay between kvd and its database server, which tells what passes, and can lose it.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use reqwest::Url;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
+    time::sleep,
 };
 
 use crate::database::Database;
@@ -20,8 +23,20 @@ use crate::database::Database;
 /// Listens on a port of its own and passes everything on to the server of a database, until it is dropped.
 pub struct Relay {
     url: Url,
-    sent: Arc<AtomicU64>,
+    line: Arc<Line>,
     accepting: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Line {
+    /// Bytes sent to the server so far.
+    sent: AtomicU64,
+    /// Answers to what contains this are lost.
+    lost: Mutex<Option<&'static str>>,
+    /// How often all connections were cut.
+    cuts: watch::Sender<u64>,
+    /// Whether nothing passes; and how often that was so before.
+    hole: watch::Sender<(bool, u64)>,
 }
 
 impl Relay {
@@ -40,11 +55,11 @@ impl Relay {
         let port = listener.local_addr().expect("a bound port").port();
         url.set_port(Some(port)).expect("a URL with a host");
         url.set_host(Some("127.0.0.1")).expect("a URL with a host");
-        let sent = Arc::new(AtomicU64::new(0));
-        let accepting = tokio::spawn(accept(listener, server, Arc::clone(&sent)));
+        let line = Arc::new(Line::default());
+        let accepting = tokio::spawn(accept(listener, server, Arc::clone(&line)));
         Self {
             url,
-            sent,
+            line,
             accepting,
         }
     }
@@ -58,7 +73,48 @@ impl Relay {
     /// Bytes sent to the server so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::SeqCst)
+        self.line.sent.load(Ordering::SeqCst)
+    }
+
+    /// Ends all connections.
+    pub fn cut(&self) {
+        self.line.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// From now on nothing passes, on no connection, as if the network were gone: nobody is told.
+    pub fn swallow(&self) {
+        self.line.hole.send_modify(|(open, _)| *open = true);
+    }
+
+    /// New connections work again. Those that were open never will, and nobody is told that either.
+    pub fn pass_again(&self) {
+        self.line.hole.send_modify(|(open, times)| {
+            *open = false;
+            *times += 1;
+        });
+    }
+
+    /// Passes on what is asked, but of what contains this text (all, if it is empty) loses the answers, and in the end
+    /// the connections: it has been done, and nobody was told.
+    pub async fn lose_answers(&self, to: &'static str, time: Duration) {
+        self.line.lose(Some(to));
+        sleep(time).await;
+        self.cut();
+        self.line.lose(None);
+    }
+}
+
+impl Line {
+    fn lose(&self, answers_to: Option<&'static str>) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = answers_to;
+    }
+
+    fn loses_answer_to(&self, request: &[u8]) -> bool {
+        let lost = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.is_some_and(|text| {
+            let length = text.len();
+            length == 0 || request.windows(length).any(|part| part == text.as_bytes())
+        })
     }
 }
 
@@ -68,33 +124,71 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, sent: Arc<AtomicU64>) {
+async fn accept(listener: TcpListener, server: SocketAddr, line: Arc<Line>) {
     while let Ok((client, _)) = listener.accept().await {
-        let sent = Arc::clone(&sent);
+        let line = Arc::clone(&line);
         // It ends when either side does, and what that means is the business of the two.
         tokio::spawn(async move {
-            if let Ok(server) = TcpStream::connect(server).await {
-                pass(client, server, &sent).await;
+            let (mut cuts, mut hole) = (line.cuts.subscribe(), line.hole.subscribe());
+            let (swallows, before) = *hole.borrow_and_update();
+            let mut client = client;
+            if swallows {
+                forget(client).await;
+            } else if let Ok(mut server) = TcpStream::connect(server).await {
+                tokio::select! {
+                    biased;
+                    _ = cuts.changed() => {}
+                    () = swallowed(&mut hole, before) => {
+                        // The server does not hear that its client has gone, as long as it has not.
+                        forget(client).await;
+                    }
+                    () = pass(&mut client, &mut server, &line) => {}
+                }
             }
         });
     }
 }
 
-async fn pass(client: TcpStream, server: TcpStream, sent: &AtomicU64) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
+/// Until nothing passes, or that was so since.
+async fn swallowed(hole: &mut watch::Receiver<(bool, u64)>, before: u64) {
+    // The sender lives as long as the line.
+    let _swallowed = hole
+        .wait_for(|(open, times)| *open || *times > before)
+        .await;
+}
+
+/// Takes whatever the client sends until it gives up, and never says a word.
+async fn forget(mut client: TcpStream) {
+    let _all_lost = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+}
+
+async fn pass(client: &mut TcpStream, server: &mut TcpStream, line: &Line) {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let lost = AtomicBool::new(false);
     let requests = async {
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(n @ 1..) = from_client.read(&mut buffer).await {
-            sent.fetch_add(n as u64, Ordering::SeqCst);
+            line.sent.fetch_add(n as u64, Ordering::SeqCst);
+            if line.loses_answer_to(&buffer[..n]) {
+                lost.store(true, Ordering::SeqCst);
+            }
             if to_server.write_all(&buffer[..n]).await.is_err() {
                 break;
             }
         }
     };
-    let answers = tokio::io::copy(&mut from_server, &mut to_client);
+    let answers = async {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
+            let lost = lost.load(Ordering::SeqCst) || line.loses_answer_to(&[]);
+            if !lost && to_client.write_all(&buffer[..n]).await.is_err() {
+                break;
+            }
+        }
+    };
     tokio::select! {
         () = requests => {}
-        _ = answers => {}
+        () = answers => {}
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     fs,
     future::Future,
     os::unix::fs::PermissionsExt,
@@ -21,7 +22,7 @@ use crate::{
     database::{prepare_template, remove_template},
     engine::{Choice, Choices},
     process::binary,
-    server::Server,
+    server::{Purpose, Server},
 };
 
 /// Tests mostly wait, for a database or for kvd, so there are more of them at a time than cores.
@@ -47,6 +48,16 @@ pub enum On {
     Once,
     /// On this engine, if chosen.
     Only(Engine),
+    /// On each chosen engine that has a private server, which the test may break: one at a time, after all others.
+    Faults,
+    /// The same on this engine only.
+    FaultsOnly(Engine),
+}
+
+impl On {
+    fn is_fault(self) -> bool {
+        matches!(self, Self::Faults | Self::FaultsOnly(_))
+    }
 }
 
 /// The list of a topic's tests: `tests::list! { EveryEngine => a, b; Once => c; Only(Engine::Postgres) => d }`
@@ -83,10 +94,18 @@ pub fn run(tests: &[Test]) -> ExitCode {
     }
 }
 
-/// The tests to run, each with its engine.
+/// A test with its engine.
+type Planned = (Choice, Test);
+
+/// The tests to run.
 struct Suite {
-    planned: Vec<(Choice, Test)>,
+    /// Many at a time.
+    planned: Vec<Planned>,
+    /// One at a time, after the others.
+    faults: Vec<Planned>,
     left_out: Vec<&'static str>,
+    /// Servers of one's own, which are not broken.
+    spared: Vec<&'static str>,
 }
 
 impl Suite {
@@ -99,72 +118,127 @@ impl Suite {
         };
         let mut planned = Vec::new();
         for test in tests {
-            match test.on {
-                On::Once => planned.push((embedded.clone(), *test)),
-                On::EveryEngine => planned.extend(chosen.iter().map(|c| (c.clone(), *test))),
-                On::Only(engine) => {
-                    let chosen = chosen.iter().filter(|choice| choice.engine == engine);
-                    planned.extend(chosen.map(|choice| (choice.clone(), *test)));
-                }
-            }
+            let on = |of: &dyn Fn(&Choice) -> bool| {
+                let chosen = chosen.iter().filter(|choice| of(choice));
+                chosen.map(|c| (c.clone(), *test)).collect::<Vec<_>>()
+            };
+            planned.extend(match test.on {
+                On::Once => vec![(embedded.clone(), *test)],
+                On::EveryEngine => on(&|_| true),
+                On::Only(engine) => on(&|choice| choice.engine == engine),
+                On::Faults => on(&|choice| choice.engine != Engine::Sqlite),
+                On::FaultsOnly(engine) => on(&|choice| choice.engine == engine),
+            });
         }
         planned.retain(|(choice, test)| {
             let trial = Trial::test(full_name(choice, test), || Ok(()));
             !args.is_filtered_out(&trial)
         });
         planned.sort_by_key(|(choice, _)| choice.name);
-        Ok(Self { planned, left_out })
+        let (faults, planned) = planned
+            .into_iter()
+            .partition(|(_, test)| test.on.is_fault());
+        let (spared, faults): (Vec<Planned>, _) =
+            Vec::into_iter(faults).partition(|(choice, _)| choice.url.is_some());
+        Ok(Self {
+            planned,
+            faults,
+            left_out,
+            spared: choices(&spared).iter().map(|c| c.name).collect(),
+        })
     }
 
     fn run(self, args: &Arguments) -> Result<ExitCode, String> {
-        if args.list || self.planned.is_empty() {
-            let names = self
-                .planned
-                .iter()
-                .map(|(choice, test)| full_name(choice, test));
+        let all = [self.planned.as_slice(), &self.faults].concat();
+        if args.list || all.is_empty() {
+            let names = all.iter().map(|(choice, test)| full_name(choice, test));
             let trials = names.map(|name| Trial::test(name, || Ok(()))).collect();
             return Ok(libtest_mimic::run(args, trials).exit_code());
         }
         binary("kvd").and(binary("kvctl"))?;
         let runtime = Runtime::new().map_err(|e| format!("no runtime: {e}"))?;
-        let stage = runtime.block_on(Stage::set(&self.choices()))?;
-        let directory = stage.directory.path().to_owned();
-        runtime.spawn(async move {
-            let number = interrupted().await;
-            // The servers get the terminal's signal themselves, or the death of this process.
-            let _removed = fs::remove_dir_all(directory);
-            std::process::exit(128 + number);
-        });
-        let stage = Arc::new(stage);
-        let trials = self.trials(&runtime, &stage);
         std::panic::set_hook(Box::new(remember_panic));
-        let conclusion = libtest_mimic::run(args, trials);
-        runtime.block_on(stage.clear());
-        tell(&stage.tested(&self.left_out));
-        Ok(conclusion.exit_code())
+        let mut one_by_one = args.clone();
+        one_by_one.test_threads = Some(1);
+        let (mut passed, mut tested) = (true, BTreeMap::new());
+        for (planned, args, purpose) in [
+            (&self.planned, args, Purpose::Sharing),
+            (&self.faults, &one_by_one, Purpose::Breaking),
+        ] {
+            if !planned.is_empty() {
+                let (part, versions) = perform(planned, args, purpose, &runtime)?;
+                passed &= part;
+                tested.extend(versions);
+            }
+        }
+        tell(&self.closing_line(&tested));
+        Ok(match passed {
+            true => ExitCode::SUCCESS,
+            // As `cargo test` ends when a test fails.
+            false => ExitCode::from(101),
+        })
     }
 
-    /// The engines with at least one test to run.
-    fn choices(&self) -> Vec<Choice> {
-        let mut choices: Vec<Choice> = self
-            .planned
-            .iter()
-            .map(|(choice, _)| choice.clone())
-            .collect();
-        choices.dedup_by_key(|choice| choice.name);
-        choices
-    }
-
-    fn trials(&self, runtime: &Runtime, stage: &Arc<Stage>) -> Vec<Trial> {
-        let trial = |(number, (choice, test)): (usize, &(Choice, Test))| {
-            let (name, test) = (choice.name, *test);
-            let (stage, runtime) = (Arc::clone(stage), runtime.handle().clone());
-            Trial::test(full_name(choice, &test), move || {
-                runtime.block_on(one(&stage, name, number, test))
-            })
+    fn closing_line(&self, tested: &BTreeMap<&str, String>) -> String {
+        let engines = tested.iter().filter(|(name, _)| **name != "once");
+        let versions: Vec<&str> = engines.map(|(_, version)| version.as_str()).collect();
+        let mut line = match versions.is_empty() {
+            true => "tested: no engine, only what needs none".to_owned(),
+            false => format!("tested: {}", versions.join(", ")),
         };
-        self.planned.iter().enumerate().map(trial).collect()
+        if !self.left_out.is_empty() {
+            line += &format!("; left out by name: {}", self.left_out.join(", "));
+        }
+        if !self.spared.is_empty() {
+            line += &format!(
+                "; not broken, since not a private server: {}",
+                self.spared.join(", ")
+            );
+        }
+        line
     }
+}
+
+/// Runs these tests on servers started for them; whether all passed, and what they ran on.
+fn perform(
+    planned: &[Planned],
+    args: &Arguments,
+    purpose: Purpose,
+    runtime: &Runtime,
+) -> Result<(bool, BTreeMap<&'static str, String>), String> {
+    let stage = runtime.block_on(Stage::set(&choices(planned), purpose))?;
+    let directory = stage.directory.path().to_owned();
+    let watch = runtime.spawn(async move {
+        let number = interrupted().await;
+        // The servers get the terminal's signal themselves, or the death of this process.
+        let _removed = fs::remove_dir_all(directory);
+        std::process::exit(128 + number);
+    });
+    let stage = Arc::new(stage);
+    let conclusion = libtest_mimic::run(args, trials(planned, runtime, &stage));
+    runtime.block_on(stage.clear());
+    watch.abort();
+    let versions = stage.servers.iter();
+    let versions = versions.map(|(name, server)| (*name, server.version.clone()));
+    Ok((!conclusion.has_failed(), versions.collect()))
+}
+
+/// The engines with at least one of these tests, which are sorted by engine.
+fn choices(planned: &[Planned]) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = planned.iter().map(|(choice, _)| choice.clone()).collect();
+    choices.dedup_by_key(|choice| choice.name);
+    choices
+}
+
+fn trials(planned: &[Planned], runtime: &Runtime, stage: &Arc<Stage>) -> Vec<Trial> {
+    let trial = |(number, (choice, test)): (usize, &Planned)| {
+        let (name, test) = (choice.name, *test);
+        let (stage, runtime) = (Arc::clone(stage), runtime.handle().clone());
+        Trial::test(full_name(choice, &test), move || {
+            runtime.block_on(one(&stage, name, number, test))
+        })
+    };
+    planned.iter().enumerate().map(trial).collect()
 }
 
 /// Waits for Ctrl-C or `SIGTERM`; the signal's number.
@@ -198,6 +272,9 @@ async fn one(stage: &Stage, choice: &str, number: usize, test: Test) -> Result<(
     let mut wrong = Vec::new();
     if let Err(panic) = guarded((test.run)(env.clone())).await {
         wrong.push(panic);
+    }
+    if test.on.is_fault() {
+        server.mend().await;
     }
     // Ending it may panic as well, when kvd does not stop.
     match tokio::spawn({
@@ -252,7 +329,7 @@ struct Stage {
 
 impl Stage {
     /// Starts everything, or says all that is missing at once.
-    async fn set(choices: &[Choice]) -> Result<Self, String> {
+    async fn set(choices: &[Choice], purpose: Purpose) -> Result<Self, String> {
         let directory = tempfile::Builder::new()
             .prefix("kvd-tests-")
             .permissions(fs::Permissions::from_mode(0o711)) // another user runs the servers
@@ -264,7 +341,7 @@ impl Stage {
         };
         let mut missing = Vec::new();
         for choice in choices {
-            match open(choice, stage.directory.path()).await {
+            match open(choice, stage.directory.path(), purpose).await {
                 Ok(server) => stage.servers.push((choice.name, server)),
                 Err(reason) => missing.push(reason),
             }
@@ -287,26 +364,10 @@ impl Stage {
             server.stop();
         }
     }
-
-    fn tested(&self, left_out: &[&str]) -> String {
-        let engines = self.servers.iter().filter(|(name, _)| *name != "once");
-        let versions: Vec<&str> = engines.map(|(_, server)| server.version.as_str()).collect();
-        let tested = match versions.is_empty() {
-            true => "no engine, only what needs none".to_owned(),
-            false => versions.join(", "),
-        };
-        match left_out.is_empty() {
-            true => format!("tested: {tested}"),
-            false => format!(
-                "tested: {tested}; left out by name: {}",
-                left_out.join(", ")
-            ),
-        }
-    }
 }
 
-async fn open(choice: &Choice, directory: &Path) -> Result<Arc<Server>, String> {
-    let server = Arc::new(Server::open(choice, directory).await?);
+async fn open(choice: &Choice, directory: &Path, purpose: Purpose) -> Result<Arc<Server>, String> {
+    let server = Arc::new(Server::open(choice, directory, purpose).await?);
     match prepare_template(&server).await {
         Ok(()) => Ok(server),
         Err(reason) => {

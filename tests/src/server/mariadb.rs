@@ -7,7 +7,7 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::User};
 
-use super::{Private, password, run, run_as, spawn, unprivileged, write};
+use super::{Private, Purpose, password, run, run_as, spawn, unprivileged, write};
 use crate::process::{command, find};
 
 /// Debian keeps the server out of an ordinary user's path.
@@ -17,7 +17,11 @@ const SBIN: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 ///
 /// `--no-defaults` leaves MariaDB's own latin1, case-insensitive and blind to trailing spaces, and the time zone is
 /// far from UTC: only what the schema says itself counts.
-pub(super) fn start(directory: &Path, port: u16) -> Result<(String, Private), String> {
+pub(super) fn start(
+    directory: &Path,
+    port: u16,
+    purpose: Purpose,
+) -> Result<(String, Private), String> {
     let (install, server) = programs().ok_or(
         "cannot test mariadb: no MariaDB server (mariadbd, mariadb-install-db) found; \
          install it (Debian, Ubuntu: apt-get install mariadb-server-core mariadb-client-core), \
@@ -30,9 +34,10 @@ pub(super) fn start(directory: &Path, port: u16) -> Result<(String, Private), St
 
     let password = password();
     let init = directory.join("init.sql");
+    // Run at every start of the server.
     let sql = format!(
-        "CREATE USER kvd@'127.0.0.1' IDENTIFIED BY '{password}';\n\
-         GRANT ALL ON *.* TO kvd@'127.0.0.1';\n\
+        "CREATE USER IF NOT EXISTS kvd@'127.0.0.1' IDENTIFIED BY '{password}';\n\
+         GRANT ALL ON *.* TO kvd@'127.0.0.1' WITH GRANT OPTION;\n\
          DROP USER IF EXISTS root@'127.0.0.1', root@'::1';\n\
          ALTER USER root@localhost IDENTIFIED BY '{password}';\n"
     );
@@ -46,10 +51,10 @@ pub(super) fn start(directory: &Path, port: u16) -> Result<(String, Private), St
         "--skip-name-resolve",
         "--max-connections=300",
     ]);
-    mariadbd.args([
-        "--innodb-flush-log-at-trx-commit=0",
-        "--default-time-zone=+05:45",
-    ]);
+    mariadbd.arg("--default-time-zone=+05:45");
+    if purpose == Purpose::Sharing {
+        mariadbd.arg("--innodb-flush-log-at-trx-commit=0");
+    }
     let url = format!("mysql://kvd:{password}@127.0.0.1:{port}/mysql");
     let private = spawn(mariadbd, directory.join("log"), Signal::SIGKILL)?;
     Ok((url, private))

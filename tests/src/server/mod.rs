@@ -1,5 +1,6 @@
 //! Database servers: private throw-away ones, or those of one's own.
 
+mod faults;
 mod mariadb;
 mod postgres;
 
@@ -38,8 +39,19 @@ enum Place {
     Directory(PathBuf),
 }
 
+/// What a private server is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Many tests at a time: as fast as can be, with nothing to lose.
+    Sharing,
+    /// Tests that break it, one at a time: durable, and on a port that nobody takes while it is down.
+    Breaking,
+}
+
 /// A server of ours.
 struct Private {
+    /// To start it once more.
+    command: Command,
     child: Child,
     /// The signal on which it ends at once; its data is thrown away.
     stop: Signal,
@@ -52,12 +64,12 @@ impl Server {
     /// # Errors
     ///
     /// One line that says what to install or to correct.
-    pub async fn open(choice: &Choice, directory: &Path) -> Result<Self, String> {
+    pub async fn open(choice: &Choice, directory: &Path, purpose: Purpose) -> Result<Self, String> {
         let directory = directory.join(choice.name);
         let (url, private) = match (&choice.url, choice.engine) {
             (Some(url), _) => (url.clone(), None),
-            (None, Engine::Postgres) => start(postgres::start, &directory)?,
-            (None, Engine::Mysql) => start(mariadb::start, &directory)?,
+            (None, Engine::Postgres) => start(postgres::start, &directory, purpose)?,
+            (None, Engine::Mysql) => start(mariadb::start, &directory, purpose)?,
             (None, Engine::Sqlite) => return Self::open_embedded(directory).await,
         };
         let process = Mutex::new(private);
@@ -160,13 +172,21 @@ pub async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
     sea_orm::Database::connect(options).await
 }
 
-type Start = fn(&Path, u16) -> Result<(String, Private), String>;
+type Start = fn(&Path, u16, Purpose) -> Result<(String, Private), String>;
 
 /// Makes the directory, gives it to the unprivileged user, and starts the server on a free port.
-fn start(start: Start, directory: &Path) -> Result<(String, Option<Private>), String> {
-    let port = process::free_port().map_err(|e| format!("no loopback port: {e}"))?;
+fn start(
+    start: Start,
+    directory: &Path,
+    purpose: Purpose,
+) -> Result<(String, Option<Private>), String> {
+    let port = match purpose {
+        Purpose::Sharing => process::free_port(),
+        Purpose::Breaking => process::lasting_port(),
+    };
+    let port = port.map_err(|e| format!("no loopback port: {e}"))?;
     fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
-    start(directory, port).map(|(url, private)| (url, Some(private)))
+    start(directory, port, purpose).map(|(url, private)| (url, Some(private)))
 }
 
 /// Connects as soon as the server listens; gives up when its process ends.
@@ -274,7 +294,12 @@ fn spawn(mut command: Command, log: PathBuf, stop: Signal) -> Result<Private, St
         .stderr(file)
         .spawn()
         .map_err(|e| format!("{:?}: {e}", command.get_program()))?;
-    Ok(Private { child, stop, log })
+    Ok(Private {
+        command,
+        child,
+        stop,
+        log,
+    })
 }
 
 /// Runs a set-up command to its end.

@@ -7,14 +7,18 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use super::{Private, password, run, run_as, spawn, unprivileged, write};
+use super::{Private, Purpose, password, run, run_as, spawn, unprivileged, write};
 use crate::process::{command, find};
 
 /// Makes a cluster below `directory` and starts it.
 ///
 /// Its defaults are as unlike what kvd needs as they can be, so that only what the schema says itself counts:
 /// a linguistic collation, and a time zone far from UTC.
-pub(super) fn start(directory: &Path, port: u16) -> Result<(String, Private), String> {
+pub(super) fn start(
+    directory: &Path,
+    port: u16,
+    purpose: Purpose,
+) -> Result<(String, Private), String> {
     let programs = programs().ok_or(
         "cannot test postgres: no PostgreSQL server (initdb, postgres) found; \
          install it (Debian, Ubuntu: apt-get install postgresql) or leave it out with ./test --engine",
@@ -47,11 +51,12 @@ pub(super) fn start(directory: &Path, port: u16) -> Result<(String, Private), St
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
         "max_connections=300",
-        "fsync=off",
-        "full_page_writes=off",
         "timezone=Asia/Kathmandu",
     ] {
         postgres.args(["-c", setting]);
+    }
+    if purpose == Purpose::Sharing {
+        postgres.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
     }
     run_as(user.as_ref(), directory, &mut postgres)?;
     let url = format!("postgres://kvd:{password}@127.0.0.1:{port}/postgres");

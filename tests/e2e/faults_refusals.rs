@@ -1,0 +1,103 @@
+//! A database that is there, but refuses.
+
+use std::time::Duration;
+
+use tests::{
+    Client, Engine, Env, item,
+    load::{Load, Told, together, told, until},
+};
+use tokio::time::sleep;
+
+use crate::faults::{IN_TIME, Written, assert_as_told, assert_back, kvd};
+
+tests::list! {
+    Faults =>
+        a_read_only_database_refuses_writes_and_serves_reads,
+        with_too_few_sessions_some_are_refused_and_the_others_go_on;
+    FaultsOnly(Engine::Postgres) => without_any_session_everybody_is_refused_in_time
+}
+
+async fn a_read_only_database_refuses_writes_and_serves_reads(env: Env) {
+    let url = env
+        .server()
+        .url_of_ordinary_user(env.database().name())
+        .await;
+    let kvd = kvd(&env).env("DATABASE_URL", url).start().await;
+    kvd.create_all(["a", "b"]).await;
+    env.server().set_read_only(true).await;
+    until("writes are refused", async || {
+        kvd.put("/items/back?upsert=true", "x").await.status == 503
+    })
+    .await;
+    let mut writes = Vec::new();
+    for round in 0..15 {
+        for (call, key) in [
+            (kvd.put("/items/a", "refused"), "a"),
+            (kvd.delete("/items/b"), "b"),
+            (kvd.post("c", "refused"), "c"),
+        ] {
+            let told = told(call).await;
+            told.expect_or_503(&[], IN_TIME);
+            let (key, value) = (key.to_owned(), "refused".to_owned());
+            writes.push(Written { key, value, told });
+        }
+        let _read = kvd.get("/items/a").await.expect(200);
+        let _page = kvd.get("/items/").await.expect(200);
+        let ready = kvd.get("/readyz").await.status;
+        assert_eq!(ready, 200, "/readyz in round {round}");
+        // For longer than an answer of /readyz is cached.
+        sleep(Duration::from_millis(100)).await;
+    }
+    env.server().set_read_only(false).await;
+    assert_back(&kvd, Duration::from_secs(2)).await;
+    let (created, missing): (Vec<_>, Vec<_>) = writes.into_iter().partition(|w| w.key != "c");
+    assert_as_told(&env, 1, &created).await;
+    assert_as_told(&env, 0, &missing).await;
+}
+
+/// The share of a kvd whose pool is larger than what the server allows.
+async fn with_too_few_sessions_some_are_refused_and_the_others_go_on(env: Env) {
+    let server = env.server();
+    let url = server.url_of_ordinary_user(env.database().name()).await;
+    server.limit_ordinary_user(Some(2)).await;
+    let start = kvd(&env).env("DATABASE_URL", url);
+    let kvd = start.arg("--database-max-connections", "8").start().await;
+    let client = Client::clone(&kvd);
+    let load = Load::start(16, move |n, round| {
+        let path = item(&format!("k-{n}-{round}"));
+        let call = match round % 2 {
+            0 => client.put(&format!("{path}?upsert=true"), "x"),
+            _ => client.get("/items/"),
+        };
+        told(call)
+    });
+    // Longer than a request takes that waits in vain.
+    sleep(Duration::from_secs(5)).await;
+    load.go_on(1).await;
+    let all = load.stop().await;
+    for told in &all {
+        told.expect_or_503(&[200, 201], IN_TIME);
+    }
+    let (done, refused): (Vec<&Told>, Vec<&Told>) = all.iter().partition(|told| told.is_done());
+    env.note(format!("{} done, {} refused", done.len(), refused.len()));
+    assert!(
+        done.len() > 10 * refused.len(),
+        "most are served by the two"
+    );
+    server.limit_ordinary_user(None).await;
+    until("nobody is refused", async || {
+        let all = together(50, |_| told(kvd.get("/items/"))).await;
+        all.iter().all(Told::is_done)
+    })
+    .await;
+}
+
+async fn without_any_session_everybody_is_refused_in_time(env: Env) {
+    let server = env.server();
+    let url = server.url_of_ordinary_user(env.database().name()).await;
+    let kvd = kvd(&env).env("DATABASE_URL", url).start().await;
+    server.limit_ordinary_user(Some(0)).await;
+    crate::faults::assert_unavailable(&kvd).await;
+    server.limit_ordinary_user(None).await;
+    assert_back(&kvd, Duration::from_secs(2)).await;
+}
