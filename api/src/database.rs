@@ -7,17 +7,18 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use entity::{
-    Item, Key,
-    database::Breaks,
+    Engine, Item, Key,
+    database::{Connector, SessionSettings},
     failure::{Failure, failure},
-    held::Held,
     list::{self, Listing, Page},
+    pool::{Held, Pool},
     read,
+    session::Session,
     write::{Claim, Done, Locked, Outcome, Write, WriteError, write},
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use migration::migrate::{self, Status};
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, sqlx};
+use sea_orm::{DbErr, RuntimeErr, sqlx};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
@@ -34,12 +35,15 @@ const CALLS_PER_CONNECTION: usize = 128;
 /// one after the other, also the next connection may be one of them.
 const READ_RETRIES: u32 = 2;
 
+/// How long one try of a write waits for a lock before it makes room for others; see the module
+/// `locked_keys`.
+const LOCK_TRY: Duration = Duration::from_millis(50);
+
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
 
 struct Inner {
-    pool: DatabaseConnection,
-    breaks: Breaks,
+    pool: Pool,
     timeout: Duration,
     /// How long a write waits for somebody else's lock.
     lock_time: Duration,
@@ -47,39 +51,56 @@ struct Inner {
     locked: LockedKeys,
 }
 
+/// How kvd's sessions are set up.
+pub fn session_settings(config: &Config) -> SessionSettings {
+    SessionSettings {
+        // Below the deadline of a request, so that the server ends what nobody waits for any more.
+        statement_timeout: Some(config.request_timeout.mul_f64(0.8)),
+        lock_timeout: match config.database_url().engine() {
+            Engine::Postgres => LOCK_TRY,
+            // In whole seconds.
+            Engine::MySql => Duration::from_secs(1),
+            Engine::Sqlite => config.lock_time(),
+        },
+        create_file: false,
+        application_name: "kvd",
+    }
+}
+
 impl Database {
-    /// `breaks` is what the pool was made with.
-    pub fn new(pool: DatabaseConnection, breaks: Breaks, config: &Config) -> Self {
-        let connections = config.database_max_connections as usize;
-        let calls = connections * CALLS_PER_CONNECTION;
-        Self(Arc::new(Inner {
-            pool,
-            breaks,
+    /// # Errors
+    /// The URL asks for something the driver does not know.
+    pub fn new(config: &Config) -> Result<Self, DbErr> {
+        let size = config.database_max_connections;
+        let calls = size as usize * CALLS_PER_CONNECTION;
+        let connector = Connector::new(config.database_url(), &session_settings(config))?;
+        Ok(Self(Arc::new(Inner {
+            pool: Pool::new(connector, size, config.request_timeout),
             timeout: config.request_timeout,
             lock_time: config.lock_time(),
             calls: Arc::new(Semaphore::new(calls)),
-            locked: LockedKeys::new(config.database_url().engine(), connections, calls),
-        }))
+            locked: LockedKeys::new(config.database_url().engine(), size as usize, calls),
+        })))
     }
 
-    pub fn pool(&self) -> &DatabaseConnection {
+    pub fn pool(&self) -> &Pool {
         &self.0.pool
     }
 
     pub async fn find(&self, key: Key) -> Result<Option<Item>, Problem> {
         let key = Arc::new(key);
-        self.read(move |held| {
+        self.read(move |session| {
             let key = key.clone();
-            async move { read::find(held, key.as_str()).await }.boxed()
+            async move { read::find(session, key.as_str()).await }.boxed()
         })
         .await
     }
 
     pub async fn list(&self, listing: Listing) -> Result<Page, Problem> {
         let listing = Arc::new(listing);
-        self.read(move |held| {
+        self.read(move |session| {
             let listing = listing.clone();
-            async move { list::list(held, &listing).await }.boxed()
+            async move { list::list(session, &listing).await }.boxed()
         })
         .await
     }
@@ -101,7 +122,7 @@ impl Database {
     async fn read<T, Q>(&self, query: Q) -> Result<T, Problem>
     where
         T: Send + 'static,
-        Q: for<'a> Fn(&'a Held) -> BoxFuture<'a, Result<T, DbErr>> + Send + Sync + 'static,
+        Q: for<'a> Fn(&'a Session) -> BoxFuture<'a, Result<T, DbErr>> + Send + Sync + 'static,
     {
         let permit = self.enter()?;
         self.ask(Some(permit), query).await
@@ -112,13 +133,14 @@ impl Database {
     /// # Errors
     /// The database is not available.
     pub async fn migrations(&self) -> Result<Status, Problem> {
-        self.ask(None, |held| migrate::status(held).boxed()).await
+        self.ask(None, |session| migrate::status(session).boxed())
+            .await
     }
 
     async fn ask<T, Q>(&self, permit: Option<OwnedSemaphorePermit>, query: Q) -> Result<T, Problem>
     where
         T: Send + 'static,
-        Q: for<'a> Fn(&'a Held) -> BoxFuture<'a, Result<T, DbErr>> + Send + Sync + 'static,
+        Q: for<'a> Fn(&'a Session) -> BoxFuture<'a, Result<T, DbErr>> + Send + Sync + 'static,
     {
         let inner = self.0.clone();
         let task = spawn(async move {
@@ -175,7 +197,7 @@ impl Inner {
             if claim.is_abandoned() {
                 return Err(WriteError::Abandoned.into());
             }
-            let held = self.acquire().await.map_err(WriteError::NotWritten)?;
+            let held = self.pool.acquire().await.map_err(WriteError::NotWritten)?;
             if waiting.is_none() {
                 // It may have been found locked while this one waited for a connection.
                 waiting = self.locked.wait_if_locked(&change.key)?;
@@ -229,9 +251,9 @@ impl Inner {
 
     async fn read<T>(
         &self,
-        query: impl for<'a> Fn(&'a Held) -> BoxFuture<'a, Result<T, DbErr>>,
+        query: impl for<'a> Fn(&'a Session) -> BoxFuture<'a, Result<T, DbErr>>,
     ) -> Result<T, DbErr> {
-        let held = self.acquire().await?;
+        let held = self.pool.acquire().await?;
         let done = timeout(self.timeout, query(&held)).await;
         let broken = match &done {
             Ok(Ok(_)) => false,
@@ -242,14 +264,11 @@ impl Inner {
         done.unwrap_or_else(|_| Err(silent()))
     }
 
-    async fn acquire(&self) -> Result<Held, DbErr> {
-        Held::acquire(&self.pool).await
-    }
-
     fn put_back(&self, held: Held, broken: bool) {
         if broken {
-            self.breaks.note();
-            drop(held.for_one_use());
+            self.pool.distrust_idle();
+        } else {
+            held.give_back();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use entity::pool::Pool;
 use poem::{
     Response, handler,
     http::{Method, StatusCode},
@@ -14,7 +15,6 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder, core::Collector,
 };
-use sea_orm::{DatabaseConnection, DbBackend};
 
 use crate::{rate_limit::RateLimiter, routes::Route};
 
@@ -40,7 +40,7 @@ pub struct Metrics {
 
 /// What is asked when somebody scrapes.
 struct Sources {
-    pool: DatabaseConnection,
+    pool: Pool,
     limiter: Option<Arc<RateLimiter>>,
 }
 
@@ -93,7 +93,7 @@ impl Metrics {
     }
 
     /// Names what to ask when somebody scrapes.
-    pub fn watch(&self, pool: &DatabaseConnection, limiter: Option<Arc<RateLimiter>>) {
+    pub fn watch(&self, pool: &Pool, limiter: Option<Arc<RateLimiter>>) {
         let pool = pool.clone();
         self.sources.get_or_init(|| Sources { pool, limiter });
     }
@@ -114,12 +114,11 @@ impl Metrics {
 
     fn text(&self) -> String {
         if let Some(Sources { pool, limiter }) = self.sources.get() {
-            let (size, idle) = pool_size(pool);
-            self.pool_connections.set(size.into());
-            self.pool_idle.set(i64::try_from(idle).unwrap_or(i64::MAX));
+            let (all, idle) = pool.sessions();
             let clients = limiter.as_ref().map_or(0, |limiter| limiter.clients());
-            self.limiter_clients
-                .set(i64::try_from(clients).unwrap_or(i64::MAX));
+            set(&self.pool_connections, all);
+            set(&self.pool_idle, idle);
+            set(&self.limiter_clients, clients);
         }
         let mut text = Vec::new();
         TextEncoder::new()
@@ -141,6 +140,10 @@ fn register<T: Collector + Clone + 'static>(registry: &Registry, made: prometheu
         .register(Box::new(collector.clone()))
         .expect("every name is registered once");
     collector
+}
+
+fn set(gauge: &IntGauge, count: impl TryInto<i64>) {
+    gauge.set(count.try_into().unwrap_or(i64::MAX));
 }
 
 /// One more in a gauge, as long as it lives.
@@ -174,24 +177,6 @@ fn known(method: &Method) -> &'static str {
     .zip(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
     .find(|(known, _)| *known == method)
     .map_or("other", |(_, name)| name)
-}
-
-/// All connections of the pool, and those that nobody uses.
-fn pool_size(pool: &DatabaseConnection) -> (u32, usize) {
-    match pool.get_database_backend() {
-        DbBackend::Postgres => {
-            let pool = pool.get_postgres_connection_pool();
-            (pool.size(), pool.num_idle())
-        }
-        DbBackend::MySql => {
-            let pool = pool.get_mysql_connection_pool();
-            (pool.size(), pool.num_idle())
-        }
-        _ => {
-            let pool = pool.get_sqlite_connection_pool();
-            (pool.size(), pool.num_idle())
-        }
-    }
 }
 
 #[handler]

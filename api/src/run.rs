@@ -9,7 +9,7 @@ use std::{
 
 use entity::{
     Engine,
-    database::{Breaks, ConnectSettings, connect},
+    database::{Connector, SessionSettings},
     failure::{Failure, failure},
 };
 use migration::migrate::{self, MigrateError};
@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     config::Config,
-    database::Database,
+    database::{Database, session_settings},
     metrics::Metrics,
     routes::{self, Endpoints},
     server::{Phase, Server},
@@ -30,10 +30,6 @@ use crate::{
 
 /// How long to wait before a database that was not there is tried again.
 const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long one try of a write waits for a lock before it makes room for others; see the module
-/// `locked_keys`.
-const LOCK_TRY: Duration = Duration::from_millis(50);
 
 /// How many connections the kernel may hold ready for us; it may have a lower limit of its own.
 const BACKLOG: u32 = 4096;
@@ -66,11 +62,10 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     let embedded = config.database_url().engine() == Engine::Sqlite;
     let migrate_first = embedded && (config.migrate || config.dev);
     if migrate_first {
-        migrate::up(&migration_pool(config).await?).await?;
+        migrate::up(&migration_connection(config)?).await?;
     }
-    let settings = settings(config);
-    let pool = connect(config.database_url(), &settings).await?;
-    let database = Database::new(pool.clone(), settings.breaks, config);
+    let database = Database::new(config)?;
+    let pool = database.pool().clone();
     let (set_phase, phase) = watch::channel(Phase::Serving);
     let metrics = Arc::new(Metrics::new());
     let Endpoints { public, admin } = routes::endpoints(config, database, &metrics, phase.clone());
@@ -115,42 +110,24 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     done
 }
 
-fn settings(config: &Config) -> ConnectSettings {
-    ConnectSettings {
-        max_connections: config.database_max_connections,
-        acquire_timeout: config.request_timeout,
-        // Below the deadline of a request, so that the server ends what nobody waits for any more.
-        statement_timeout: Some(config.request_timeout.mul_f64(0.8)),
-        lock_timeout: match config.database_url().engine() {
-            Engine::Postgres => LOCK_TRY,
-            // In whole seconds.
-            Engine::MySql => Duration::from_secs(1),
-            Engine::Sqlite => config.lock_time(),
-        },
-        breaks: Breaks::default(),
-        create_file: false,
-        application_name: "kvd",
-    }
-}
-
 /// A migration may take its time.
-async fn migration_pool(config: &Config) -> Result<DatabaseConnection, sea_orm::DbErr> {
-    let settings = ConnectSettings {
-        max_connections: 1,
+fn migration_connection(config: &Config) -> Result<DatabaseConnection, sea_orm::DbErr> {
+    let settings = SessionSettings {
         statement_timeout: None,
         lock_timeout: Duration::from_mins(1),
         create_file: true,
-        ..settings(config)
+        ..session_settings(config)
     };
-    connect(config.database_url(), &settings).await
+    let connector = Connector::new(config.database_url(), &settings)?;
+    Ok(connector.connection(config.request_timeout))
 }
 
 /// The service is live, but not ready, while its database is not there.
 async fn migrate_when_reachable(config: &Config) -> Result<(), RunError> {
-    let pool = migration_pool(config).await?;
+    let database = migration_connection(config)?;
     let mut said = false;
     loop {
-        match migrate::up(&pool).await {
+        match migrate::up(&database).await {
             Ok(done) => {
                 tracing::info!(applied = ?done.applied, adopted = done.adopted, "migrated");
                 return Ok(());

@@ -1,7 +1,6 @@
 //! The committed OpenAPI document is the one that kvd serves: whoever changes the API sees it in
 //! the diff.
 
-use entity::database::Breaks;
 use std::{env, fs, path::Path};
 
 use api::{
@@ -13,12 +12,11 @@ use api::{
     problem::Code,
 };
 use clap::Parser;
-use sea_orm::DatabaseConnection;
 use serde_json::Value;
 
 fn served() -> String {
     let config = Config::parse_from(["kvd", "--database-url", "sqlite://unused.db"]);
-    let database = Database::new(DatabaseConnection::default(), Breaks::default(), &config);
+    let database = Database::new(&config).expect("a database URL");
     document(&service(Items::new(
         database,
         config.max_value_bytes as usize,

@@ -22,7 +22,8 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use entity::{
     DatabaseUrl,
-    database::{Breaks, ConnectSettings, connect, probe},
+    database::{Connector, SessionSettings},
+    session::Session,
 };
 use migration::migrate;
 use sea_orm::{DatabaseConnection, DbErr};
@@ -72,7 +73,12 @@ pub struct Kvctl {
 pub struct Context {
     pub output: Format,
     url: Option<DatabaseUrl>,
-    pool: OnceCell<DatabaseConnection>,
+    opened: OnceCell<Opened>,
+}
+
+struct Opened {
+    connector: Connector,
+    connection: DatabaseConnection,
 }
 
 impl Context {
@@ -81,7 +87,7 @@ impl Context {
     /// # Errors
     /// No database was named, or it cannot be reached.
     pub async fn database(&self) -> Result<&DatabaseConnection, CliError> {
-        self.connected(false).await
+        Ok(&self.opened(false).await?.connection)
     }
 
     /// The database, which must be migrated: a table items may be anybody's.
@@ -101,37 +107,49 @@ impl Context {
     /// # Errors
     /// No database was named, or it cannot be reached.
     pub async fn database_or_new_file(&self) -> Result<&DatabaseConnection, CliError> {
-        self.connected(true).await
+        Ok(&self.opened(true).await?.connection)
     }
 
-    async fn connected(&self, create_file: bool) -> Result<&DatabaseConnection, CliError> {
+    /// A session of its own with the database, which must be migrated.
+    ///
+    /// # Errors
+    /// No database was named, it cannot be reached, or it is not migrated.
+    pub async fn session(&self) -> Result<Session, CliError> {
+        self.items().await?;
+        let Opened { connector, .. } = self.opened(false).await?;
+        Ok(connector.open(CONNECT_TIME).await?)
+    }
+
+    async fn opened(&self, create_file: bool) -> Result<&Opened, CliError> {
         let Some(url) = &self.url else {
             let line = "no database: give --database-url, or set DATABASE_URL, to \
                         postgres://, mysql:// or sqlite://";
             return Err(CliError::Usage(line.to_owned()));
         };
-        let settings = ConnectSettings {
-            max_connections: 1,
-            acquire_timeout: CONNECT_TIME,
+        let settings = SessionSettings {
             statement_timeout: None,
             lock_timeout: LOCK_TIME,
-            breaks: Breaks::default(),
             create_file,
             application_name: "kvctl",
         };
-        let connected = async || {
-            let pool = connect(url, &settings).await?;
-            probe(&pool, CONNECT_TIME).await?;
-            Ok(pool)
+        let opened = async || {
+            let connector = Connector::new(url, &settings)?;
+            // Fails at once, where SeaORM's connection would be tried again and again.
+            connector.open(CONNECT_TIME).await?.close().await?;
+            let connection = connector.connection(CONNECT_TIME);
+            Ok(Opened {
+                connector,
+                connection,
+            })
         };
-        let pool = self.pool.get_or_try_init(connected).await;
-        pool.map_err(|error| CliError::Failed(explain::no_connection(url, &error)))
+        let opened = self.opened.get_or_try_init(opened).await;
+        opened.map_err(|error| CliError::Failed(explain::no_connection(url, &error)))
     }
 
     /// Says goodbye to the database: SQLite then tidies its files up.
     async fn close(self) -> Result<(), DbErr> {
-        match self.pool.into_inner() {
-            Some(pool) => pool.close().await,
+        match self.opened.into_inner() {
+            Some(opened) => opened.connection.close().await,
             None => Ok(()),
         }
     }
@@ -154,7 +172,7 @@ fn run(kvctl: Kvctl) -> Result<(), CliError> {
     let context = Context {
         output: kvctl.output,
         url: kvctl.database_url,
-        pool: OnceCell::new(),
+        opened: OnceCell::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -174,7 +174,7 @@ async fn staged(
 ) -> Result<entity::load::Staged, CliError> {
     let name = source.name.clone();
     let refused = |error| refused(&name, error);
-    let begun = Load::begin(context.items().await?, on_conflict).await;
+    let begun = Load::begin(context.session().await?, on_conflict).await;
     let mut load = begun.map_err(refused)?;
     let _bar = Wiped(source.bar.clone());
     let mut batches = source.batches();

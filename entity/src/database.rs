@@ -1,202 +1,206 @@
 //! How to connect to a database.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr,
+    DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector,
+    SqlxSqliteConnector,
     sqlx::{
-        self, ConnectOptions as _, Connection, Executor,
-        sqlite::{SqliteJournalMode, SqliteSynchronous},
+        self, AssertSqlSafe, ConnectOptions, Executor, MySqlConnection,
+        mysql::{MySqlConnectOptions, MySqlPoolOptions},
+        postgres::{PgConnectOptions, PgPoolOptions},
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
 use tokio::time::timeout;
 
-use crate::{DatabaseUrl, Engine};
+use crate::{DatabaseUrl, Engine, session::Session};
 
-/// Connections idle for longer are pinged before they are used again: in that time a server, a
-/// proxy or a firewall may have dropped them.
-const PING_AFTER_IDLE: Duration = Duration::from_secs(10);
-
-/// When a connection of a pool last broke or fell silent. What has been idle since before is not
-/// used again: a restart, a failover or a lost network breaks all connections at once.
-#[derive(Clone, Debug, Default)]
-pub struct Breaks(Arc<Mutex<Option<Instant>>>);
-
-impl Breaks {
-    /// It happened now.
-    pub fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    fn none_within(&self, time: Duration) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_none_or(|last| last.elapsed() > time)
-    }
-}
-
-/// How to connect.
+/// How a session is set up.
 #[derive(Clone, Debug)]
-pub struct ConnectSettings {
-    pub max_connections: u32,
-    /// How long to wait for a connection of the pool, a new one included.
-    pub acquire_timeout: Duration,
+pub struct SessionSettings {
     /// Server-side bound on a statement; none if `None`, whatever the server's default. MySQL bounds
     /// only reads.
     pub statement_timeout: Option<Duration>,
     /// Server-side bound on waiting for a lock.
     pub lock_timeout: Duration,
-    /// Told of connections that break.
-    pub breaks: Breaks,
     /// Create the file of an SQLite database that does not exist.
     pub create_file: bool,
     /// Shown by PostgreSQL in `pg_stat_activity`.
     pub application_name: &'static str,
 }
 
-/// A pool of connections, opened as they are needed: this succeeds also while the database is down.
-///
-/// # Errors
-/// The URL asks for something the driver does not know.
-pub async fn connect(
-    url: &DatabaseUrl,
-    settings: &ConnectSettings,
-) -> Result<DatabaseConnection, DbErr> {
-    let mut options = ConnectOptions::new(url.without_password());
-    options
-        .connect_lazy(true)
-        .max_connections(settings.max_connections)
-        .acquire_timeout(settings.acquire_timeout)
-        .test_before_acquire_if_idle_for(PING_AFTER_IDLE)
-        .sqlx_logging(false)
-        .set_application_name(settings.application_name);
-    match url.engine() {
-        Engine::Postgres => postgres(&mut options, url, settings),
-        Engine::MySql => mysql(&mut options, url, settings),
-        Engine::Sqlite => sqlite(&mut options, settings),
+/// Knows how to reach a database, in the words of its driver.
+#[derive(Clone)]
+pub struct Connector(Options);
+
+#[derive(Clone)]
+enum Options {
+    Postgres(PgConnectOptions),
+    MySql(MySqlConnectOptions, MySqlSettings),
+    Sqlite(SqliteConnectOptions),
+}
+
+impl Connector {
+    /// # Errors
+    /// The URL asks for something the driver does not know.
+    pub fn new(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Self, DbErr> {
+        let options = match url.engine() {
+            Engine::Postgres => postgres(url, settings).map(Options::Postgres),
+            Engine::MySql => mysql(url).map(|o| Options::MySql(o, MySqlSettings::of(settings))),
+            Engine::Sqlite => sqlite(url, settings).map(Options::Sqlite),
+        };
+        options.map(Self).map_err(connection_error)
     }
-    Database::connect(options).await
-}
 
-/// Makes a connection once and ends it. A pool tries again and again until the time is up, and then
-/// knows only that it is; this fails at once, with the reason.
-///
-/// # Errors
-/// There is no connection to be had, or none in this time.
-pub async fn probe(pool: &DatabaseConnection, time: Duration) -> Result<(), DbErr> {
-    let probed = timeout(time, async {
-        match pool.get_database_backend() {
-            DbBackend::Postgres => {
-                let options = pool.get_postgres_connection_pool().connect_options();
-                options.connect().await?.close().await
-            }
-            DbBackend::MySql => {
-                let options = pool.get_mysql_connection_pool().connect_options();
-                options.connect().await?.close().await
-            }
-            _ => {
-                let options = pool.get_sqlite_connection_pool().connect_options();
-                options.connect().await?.close().await
-            }
-        }
-    });
-    let probed = probed.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    probed.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))
-}
-
-fn postgres(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectSettings) {
-    let milliseconds = |duration: Duration| duration.as_millis().max(1).to_string();
-    let mut session = vec![
-        // The compare-and-set relies on a waiting update seeing the row it waited for.
-        ("default_transaction_isolation", "read committed".into()),
-        ("lock_timeout", milliseconds(settings.lock_timeout)),
-    ];
-    let statement_timeout = settings.statement_timeout.map(milliseconds);
-    session.push((
-        "statement_timeout",
-        statement_timeout.unwrap_or_else(|| "0".to_owned()),
-    ));
-    let breaks = settings.breaks.clone();
-    options.map_sqlx_postgres_before_acquire(move |_, idle| {
-        let usable = breaks.none_within(idle.idle_for);
-        Box::pin(async move { Ok(usable) })
-    });
-    let password = url.password().map(str::to_owned);
-    options.map_sqlx_postgres_opts(move |o| {
-        let o = o.options(session.clone());
-        match &password {
-            Some(password) => o.password(password),
-            None => o,
-        }
-    });
-}
-
-fn mysql(options: &mut ConnectOptions, url: &DatabaseUrl, settings: &ConnectSettings) {
-    // READ COMMITTED: looking for a key that does not exist must not lock the gap around it.
-    let mut session = format!(
-        "SET SESSION transaction_isolation = 'READ-COMMITTED', \
-         SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds}",
-        seconds = settings.lock_timeout.as_secs().max(1)
-    );
-    match settings.statement_timeout {
-        // The first comment is code to MariaDB only, the second to MySQL 8 and later only.
-        Some(timeout) => {
-            session += &format!(
-                " /*M! , SESSION max_statement_time = {} */ /*!80000 , SESSION max_execution_time = {} */",
-                timeout.as_secs_f64(),
-                timeout.as_millis().max(1)
-            );
-        }
-        // Nor is it bounded how slowly an answer may be read: a day.
-        None => {
-            session += " /*M! , SESSION max_statement_time = 0 */ \
-                        /*!80000 , SESSION max_execution_time = 0 */ \
-                        , SESSION net_write_timeout = 86400";
-        }
-    }
-    let breaks = settings.breaks.clone();
-    options.map_sqlx_mysql_before_acquire(move |_, idle| {
-        let usable = breaks.none_within(idle.idle_for);
-        Box::pin(async move { Ok(usable) })
-    });
-    let password = url.password().map(str::to_owned);
-    options.map_sqlx_mysql_opts(move |o| match &password {
-        Some(password) => o.password(password),
-        None => o,
-    });
-    // MariaDB knows the variable under this name only since 11.1.
-    let older = session.replace("transaction_isolation", "tx_isolation");
-    options.map_sqlx_mysql_pool_opts(move |o| {
-        let (session, older) = (session.clone(), older.clone());
-        o.after_connect(move |connection, _| {
-            let (session, older) = (session.clone(), older.clone());
-            Box::pin(async move {
-                match connection.execute(sqlx::AssertSqlSafe(session)).await {
-                    Err(sqlx::Error::Database(error))
-                        if error.message().contains("transaction_isolation") =>
-                    {
-                        connection
-                            .execute(sqlx::AssertSqlSafe(older))
-                            .await
-                            .map(drop)
-                    }
-                    done => done.map(drop),
+    /// One session, or at once the reason why there is none.
+    ///
+    /// # Errors
+    /// There is none to be had, or none in this time.
+    pub async fn open(&self, time: Duration) -> Result<Session, DbErr> {
+        let open = async {
+            Ok(match &self.0 {
+                Options::Postgres(options) => options.connect().await?.into(),
+                Options::MySql(options, settings) => {
+                    let mut connection = options.connect().await?;
+                    settings.apply(&mut connection).await?;
+                    connection.into()
                 }
+                Options::Sqlite(options) => options.connect().await?.into(),
             })
-        })
-    });
+        };
+        let opened = timeout(time, open).await;
+        opened
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(connection_error)
+    }
+
+    /// SeaORM's connection to it, opened when it is needed: this succeeds also while the database
+    /// is down. Waits so long for it.
+    pub fn connection(&self, time: Duration) -> DatabaseConnection {
+        match &self.0 {
+            Options::Postgres(options) => {
+                let pool = PgPoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(time);
+                let pool = pool.connect_lazy_with(options.clone());
+                SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
+            }
+            Options::MySql(options, settings) => {
+                let pool = MySqlPoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(time);
+                let settings = settings.clone();
+                let pool = pool.after_connect(move |connection, _| {
+                    let settings = settings.clone();
+                    Box::pin(async move { settings.apply(connection).await })
+                });
+                SqlxMySqlConnector::from_sqlx_mysql_pool(pool.connect_lazy_with(options.clone()))
+            }
+            Options::Sqlite(options) => {
+                let pool = SqlitePoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(time);
+                let pool = pool.connect_lazy_with(options.clone());
+                SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
+            }
+        }
+    }
 }
 
-fn sqlite(options: &mut ConnectOptions, settings: &ConnectSettings) {
-    let (create, busy) = (settings.create_file, settings.lock_timeout);
-    options.map_sqlx_sqlite_opts(move |o| {
-        let o = o
-            .journal_mode(SqliteJournalMode::Wal)
-            // In WAL mode anything less can lose a committed write when the power fails.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(busy);
-        if create { o.create_if_missing(true) } else { o }
-    });
+fn connection_error(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
+}
+
+fn postgres(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<PgConnectOptions> {
+    let milliseconds = |duration: Duration| duration.as_millis().max(1).to_string();
+    let statement_timeout = settings.statement_timeout.map(milliseconds);
+    let options: PgConnectOptions = url.without_password().parse()?;
+    let options = options
+        .disable_statement_logging()
+        .application_name(settings.application_name)
+        .options([
+            // The compare-and-set relies on a waiting update seeing the row it waited for.
+            ("default_transaction_isolation", "read committed".to_owned()),
+            ("lock_timeout", milliseconds(settings.lock_timeout)),
+            (
+                "statement_timeout",
+                statement_timeout.unwrap_or_else(|| "0".to_owned()),
+            ),
+        ]);
+    Ok(match url.password() {
+        Some(password) => options.password(password),
+        None => options,
+    })
+}
+
+fn mysql(url: &DatabaseUrl) -> sqlx::Result<MySqlConnectOptions> {
+    let options: MySqlConnectOptions = url.without_password().parse()?;
+    let options = options.disable_statement_logging();
+    Ok(match url.password() {
+        Some(password) => options.password(password),
+        None => options,
+    })
+}
+
+/// The statement that sets a session up, which the connection protocol cannot do.
+#[derive(Clone)]
+struct MySqlSettings(String);
+
+impl MySqlSettings {
+    fn of(settings: &SessionSettings) -> Self {
+        // READ COMMITTED: looking for a key that does not exist must not lock the gap around it.
+        let mut session = format!(
+            "SET SESSION transaction_isolation = 'READ-COMMITTED', \
+             SESSION innodb_lock_wait_timeout = {seconds}, SESSION lock_wait_timeout = {seconds}",
+            seconds = settings.lock_timeout.as_secs().max(1)
+        );
+        match settings.statement_timeout {
+            // The first comment is code to MariaDB only, the second to MySQL 8 and later only.
+            Some(timeout) => {
+                session += &format!(
+                    " /*M! , SESSION max_statement_time = {} */ /*!80000 , SESSION max_execution_time = {} */",
+                    timeout.as_secs_f64(),
+                    timeout.as_millis().max(1)
+                );
+            }
+            // Nor is it bounded how slowly an answer may be read: a day.
+            None => {
+                session += " /*M! , SESSION max_statement_time = 0 */ \
+                            /*!80000 , SESSION max_execution_time = 0 */ \
+                            , SESSION net_write_timeout = 86400";
+            }
+        }
+        Self(session)
+    }
+
+    async fn apply(&self, connection: &mut MySqlConnection) -> sqlx::Result<()> {
+        let done = connection.execute(AssertSqlSafe(self.0.clone())).await;
+        let done = match done {
+            // MariaDB knows the variable under this name only since 11.1.
+            Err(sqlx::Error::Database(error))
+                if error.message().contains("transaction_isolation") =>
+            {
+                let older = self.0.replace("transaction_isolation", "tx_isolation");
+                connection.execute(AssertSqlSafe(older)).await
+            }
+            done => done,
+        };
+        done.map(drop)
+    }
+}
+
+fn sqlite(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<SqliteConnectOptions> {
+    let options: SqliteConnectOptions = url.without_password().parse()?;
+    let options = options
+        .disable_statement_logging()
+        .journal_mode(SqliteJournalMode::Wal)
+        // In WAL mode anything less can lose a committed write when the power fails.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(settings.lock_timeout);
+    Ok(if settings.create_file {
+        options.create_if_missing(true)
+    } else {
+        options
+    })
 }

@@ -5,8 +5,8 @@
 //! - [`read`], [`list`], [`mod@scan`] and [`inspect`]: the queries that only look.
 //! - [`mod@write`]: create, update, upsert and delete of one key, each atomic, with its outcome;
 //!   [`mod@delete`]: several keys; [`load`]: any number of items. All or nothing.
-//! - [`database_url`], [`database`]: the URL of a database, and how to connect to it; [`held`]: one
-//!   connection of a pool.
+//! - [`database_url`], [`database`]: the URL of a database, and how to connect to it; [`session`]:
+//!   one connection; [`pool`]: those of a server.
 //! - [`failure`]: what a database error means for the one who sent the statement.
 
 pub mod cursor;
@@ -15,15 +15,16 @@ pub mod database_url;
 pub mod delete;
 pub mod etag;
 pub mod failure;
-pub mod held;
 pub mod inspect;
 pub mod item;
 pub mod key;
 pub mod list;
 pub mod load;
+pub mod pool;
 pub mod precondition;
 pub mod read;
 pub mod scan;
+pub mod session;
 pub mod value;
 pub mod write;
 

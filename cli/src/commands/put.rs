@@ -5,7 +5,6 @@ use std::io::{self, Read};
 use clap::Args;
 use entity::{
     ETag, Key, Precondition,
-    held::Held,
     write::{Action, Claim, Locked, Outcome, Write, write},
 };
 
@@ -67,10 +66,11 @@ impl Put {
             action,
             precondition,
         };
-        let database = context.items().await?;
+        let session = context.session().await?;
         let not_so = |why| Err(CliError::NotSo(format!("{:?} {why}", self.key)));
-        let held = Held::acquire(database).await?;
-        let done = write(&held, &change, &Claim::new(), Locked::Wait).await?;
+        let done = write(&session, &change, &Claim::new(), Locked::Wait).await?;
+        // What is written is written.
+        let _ = session.close().await;
         match done.outcome(change) {
             Outcome::Created(item) | Outcome::Updated(item) if json => {
                 output::json(&Shown::item(&item))

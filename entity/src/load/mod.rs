@@ -11,14 +11,14 @@ mod stage;
 
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Statement};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 use tokio::time::sleep;
 
 use self::dialect::Dialect;
 use crate::{
     Key, Value,
     failure::{Failure, failure},
-    held::Held,
+    session::Session,
     write::WriteError,
 };
 
@@ -85,7 +85,7 @@ impl From<DbErr> for LoadError {
 
 /// Lines being staged.
 pub struct Load {
-    held: Held,
+    session: Session,
     dialect: &'static Dialect,
     on_conflict: OnConflict,
     lines: u64,
@@ -98,17 +98,13 @@ pub struct Load {
 impl Load {
     /// # Errors
     /// What the database said.
-    pub async fn begin(
-        pool: &DatabaseConnection,
-        on_conflict: OnConflict,
-    ) -> Result<Self, LoadError> {
-        let held = Held::acquire(pool).await?.for_one_use();
-        let dialect = Dialect::of(held.get_database_backend());
+    pub async fn begin(session: Session, on_conflict: OnConflict) -> Result<Self, LoadError> {
+        let dialect = Dialect::of(session.get_database_backend());
         for sql in dialect.prepare {
-            held.execute_unprepared(sql).await?;
+            session.execute_unprepared(sql).await?;
         }
         Ok(Self {
-            held,
+            session,
             dialect,
             on_conflict,
             lines: 0,
@@ -132,7 +128,7 @@ impl Load {
         }
         self.last_key = last.key.as_str().to_owned();
         self.lines += lines.len() as u64;
-        stage::send(&self.held, lines).await?;
+        stage::send(&self.session, lines).await?;
         Ok(())
     }
 
@@ -153,7 +149,7 @@ impl Load {
             OnConflict::Overwrite => self.dialect.keep_last,
         };
         for sql in index.iter().chain(keep) {
-            self.held.execute_unprepared(sql).await?;
+            self.session.execute_unprepared(sql).await?;
         }
         if self.disorder > 0 && self.on_conflict == OnConflict::Error {
             self.refuse_repeated().await?;
@@ -162,10 +158,12 @@ impl Load {
     }
 
     async fn refuse_repeated(&self) -> Result<(), LoadError> {
-        let Self { held, dialect, .. } = self;
-        let backend = held.get_database_backend();
+        let Self {
+            session, dialect, ..
+        } = self;
+        let backend = session.get_database_backend();
         let statement = Statement::from_string(backend, dialect.repeated);
-        match held.query_one_raw(statement).await? {
+        match session.query_one_raw(statement).await? {
             None => Ok(()),
             Some(row) => Err(LoadError::Repeated {
                 key: row.try_get("", "key")?,
@@ -180,9 +178,9 @@ impl Load {
         sql: &str,
         values: Vec<sea_orm::Value>,
     ) -> Result<QueryResult, DbErr> {
-        let backend = self.held.get_database_backend();
+        let backend = self.session.get_database_backend();
         let statement = Statement::from_sql_and_values(backend, sql, values);
-        let row = self.held.query_one_raw(statement).await?;
+        let row = self.session.query_one_raw(statement).await?;
         row.ok_or_else(|| DbErr::RecordNotFound("a row of an aggregate".to_owned()))
     }
 }
@@ -272,18 +270,20 @@ impl Staged {
     }
 
     async fn undo(&self) -> Result<(), DbErr> {
-        let Load { held, dialect, .. } = &self.0;
-        held.execute_unprepared(dialect.undo).await.map(drop)
+        let Load {
+            session, dialect, ..
+        } = &self.0;
+        session.execute_unprepared(dialect.undo).await.map(drop)
     }
 
     async fn merge_once(&self, progress: &mut impl FnMut(Progress)) -> Result<Loaded, DbErr> {
         let Load {
-            held,
+            session,
             dialect,
             lines,
             ..
         } = &self.0;
-        held.execute_unprepared(dialect.begin).await?;
+        session.execute_unprepared(dialect.begin).await?;
         let mut loaded = Loaded::default();
         // No key is empty, so all are above this.
         let mut above = String::new();
@@ -311,17 +311,20 @@ impl Staged {
     }
 
     async fn merge_when_unlocked(&self, above: &str, chunk: &Chunk) -> Result<(u64, u64), DbErr> {
-        let Load { held, dialect, .. } = &self.0;
+        let Load {
+            session, dialect, ..
+        } = &self.0;
         if dialect.waits {
             return self.merge_chunk(above, chunk).await;
         }
         let deadline = Instant::now() + CHUNK_LOCK_TIME;
         loop {
-            held.execute_unprepared("SAVEPOINT chunk").await?;
+            session.execute_unprepared("SAVEPOINT chunk").await?;
             match self.merge_chunk(above, chunk).await {
                 Err(error) if failure(&error) == Failure::Locked && Instant::now() < deadline => {
                     // There is none if the server is set to take all of the transaction back.
-                    held.execute_unprepared("ROLLBACK TO SAVEPOINT chunk")
+                    session
+                        .execute_unprepared("ROLLBACK TO SAVEPOINT chunk")
                         .await?;
                     sleep(LOCK_PAUSE).await;
                 }
@@ -333,20 +336,20 @@ impl Staged {
     /// How many items it created and updated.
     async fn merge_chunk(&self, above: &str, chunk: &Chunk) -> Result<(u64, u64), DbErr> {
         let Load {
-            held,
+            session,
             dialect,
             on_conflict,
             ..
         } = &self.0;
         let statement = |sql| {
             let values = [above.into(), chunk.last_key.as_str().into()];
-            Statement::from_sql_and_values(held.get_database_backend(), sql, values)
+            Statement::from_sql_and_values(session.get_database_backend(), sql, values)
         };
         let merge = match on_conflict {
             OnConflict::Error => dialect.create,
             OnConflict::Skip => dialect.skip,
             OnConflict::Overwrite if dialect.returns_versions => {
-                let rows = held.query_all_raw(statement(dialect.overwrite)).await?;
+                let rows = session.query_all_raw(statement(dialect.overwrite)).await?;
                 let mut created = 0;
                 for row in &rows {
                     // An update makes the version at least 2.
@@ -356,7 +359,7 @@ impl Staged {
             }
             OnConflict::Overwrite => dialect.overwrite,
         };
-        let affected = held.execute_raw(statement(merge)).await?.rows_affected();
+        let affected = session.execute_raw(statement(merge)).await?.rows_affected();
         Ok(match on_conflict {
             OnConflict::Error | OnConflict::Skip => (affected, 0),
             OnConflict::Overwrite => (2 * chunk.lines - affected, affected - chunk.lines),
@@ -390,8 +393,10 @@ impl Merged {
     /// # Errors
     /// Nothing was stored, or it is unknown whether it was.
     pub async fn commit(self) -> Result<Loaded, LoadError> {
-        let done = self.load.held.execute_unprepared("COMMIT").await;
+        let done = self.load.session.execute_unprepared("COMMIT").await;
         done.map_err(WriteError::of)?;
+        // Committed is committed.
+        let _ = self.load.session.close().await;
         Ok(self.loaded)
     }
 }

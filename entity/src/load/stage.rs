@@ -3,16 +3,16 @@
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
 
 use super::Line;
-use crate::held::Held;
+use crate::session::Session;
 
 /// The rows of one `INSERT`: the engines take at least 32 766 parameters, three for each.
 const INSERT_ROWS: usize = 1_000;
 
-pub(super) async fn send(held: &Held, lines: Vec<Line>) -> Result<(), DbErr> {
-    let (backend, key) = match held.get_database_backend() {
+pub(super) async fn send(session: &Session, lines: Vec<Line>) -> Result<(), DbErr> {
+    let (backend, key) = match session.get_database_backend() {
         DbBackend::Postgres => {
             let sql = "COPY kvctl_load (line, key, value) FROM STDIN";
-            return held.copy_in(sql, copy_text(&lines)).await;
+            return session.copy_in(sql, copy_text(&lines)).await;
         }
         DbBackend::MySql => (DbBackend::MySql, "`key`"),
         other => (other, "\"key\""),
@@ -27,7 +27,8 @@ pub(super) async fn send(held: &Held, lines: Vec<Line>) -> Result<(), DbErr> {
         }
         let rows = vec!["(?, ?, ?)"; values.len() / 3].join(", ");
         let sql = format!("INSERT INTO kvctl_load (line, {key}, value) VALUES {rows}");
-        held.execute_raw(Statement::from_sql_and_values(backend, sql, values))
+        session
+            .execute_raw(Statement::from_sql_and_values(backend, sql, values))
             .await?;
     }
     Ok(())

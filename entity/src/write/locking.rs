@@ -9,11 +9,11 @@ use super::{Action, Claim, Done, Locked, Stamp, Write, WriteError, concluded};
 use crate::{
     ETag, Value,
     failure::{Failure, failure},
-    held::Held,
+    session::Session,
 };
 
 pub(super) async fn write(
-    held: &Held,
+    session: &Session,
     write: &Write,
     claim: &Claim,
     locked: Locked,
@@ -24,7 +24,7 @@ pub(super) async fn write(
         if claim.is_abandoned() {
             return Err(WriteError::Abandoned);
         }
-        if let Some(done) = concluded(attempt(held, write, claim, locked).await, attempts) {
+        if let Some(done) = concluded(attempt(session, write, claim, locked).await, attempts) {
             return done;
         }
     }
@@ -32,19 +32,19 @@ pub(super) async fn write(
 
 /// `None` if the write must be sent again.
 async fn attempt(
-    held: &Held,
+    session: &Session,
     write: &Write,
     claim: &Claim,
     locked: Locked,
 ) -> Result<Option<Done>, WriteError> {
-    let begun = held.execute_unprepared("START TRANSACTION").await;
+    let begun = session.execute_unprepared("START TRANSACTION").await;
     begun.map_err(WriteError::NotWritten)?;
-    let outcome = match within(held, write, locked).await {
+    let outcome = match within(session, write, locked).await {
         Ok(outcome) => outcome,
         Err(error) => {
             // A lock wait timeout ends the statement only, so the transaction must be told.
             // If it cannot be, the server ends it with the connection.
-            let _ = held.execute_unprepared("ROLLBACK").await;
+            let _ = session.execute_unprepared("ROLLBACK").await;
             return match (failure(&error), &write.action) {
                 (Failure::Duplicate, Action::Create(_)) => Ok(Some(Done::Exists)),
                 (Failure::Duplicate, _) => Ok(None),
@@ -55,52 +55,52 @@ async fn attempt(
     match outcome {
         Done::Stored(_) | Done::Deleted => {
             if !claim.take() {
-                let _ = held.execute_unprepared("ROLLBACK").await;
+                let _ = session.execute_unprepared("ROLLBACK").await;
                 return Err(WriteError::Abandoned);
             }
-            let committed = held.execute_unprepared("COMMIT").await;
+            let committed = session.execute_unprepared("COMMIT").await;
             committed.map_err(WriteError::of)?;
         }
         Done::Exists | Done::Missing | Done::PreconditionFailed(_) => {
-            let _ = held.execute_unprepared("ROLLBACK").await;
+            let _ = session.execute_unprepared("ROLLBACK").await;
         }
     }
     Ok(Some(outcome))
 }
 
-async fn within(held: &Held, write: &Write, locked: Locked) -> Result<Done, DbErr> {
+async fn within(session: &Session, write: &Write, locked: Locked) -> Result<Done, DbErr> {
     if let Action::Create(value) = &write.action {
-        return create(held, write, value).await;
+        return create(session, write, value).await;
     }
-    let current = lock(held, write, locked).await?;
+    let current = lock(session, write, locked).await?;
     match (&write.action, current) {
         (_, Some(tag)) if !write.precondition.holds(tag) => Ok(Done::PreconditionFailed(tag)),
         (Action::Delete, Some(tag)) => {
             let sql = "DELETE FROM items WHERE id = ?";
-            held.execute_raw(statement(sql, [tag.id.into()])).await?;
+            session.execute_raw(statement(sql, [tag.id.into()])).await?;
             Ok(Done::Deleted)
         }
         (Action::Create(value) | Action::Update(value) | Action::Upsert(value), Some(tag)) => {
             let sql = "UPDATE items SET value = ?, version = version + 1, \
                        updated_at = UTC_TIMESTAMP(6) WHERE id = ?";
             let values = [value.as_str().into(), tag.id.into()];
-            held.execute_raw(statement(sql, values)).await?;
-            stored(held, write).await
+            session.execute_raw(statement(sql, values)).await?;
+            stored(session, write).await
         }
         (Action::Upsert(value), None) if write.precondition.if_match.is_none() => {
-            create(held, write, value).await
+            create(session, write, value).await
         }
         (_, None) => Ok(Done::Missing),
     }
 }
 
 /// A second `SELECT` of the row would see another writer's change; this one keeps it out.
-async fn lock(held: &Held, write: &Write, locked: Locked) -> Result<Option<ETag>, DbErr> {
+async fn lock(session: &Session, write: &Write, locked: Locked) -> Result<Option<ETag>, DbErr> {
     let sql = match locked {
         Locked::Wait => "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE",
         Locked::GiveUp => "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE NOWAIT",
     };
-    let row = held
+    let row = session
         .query_one_raw(statement(sql, [write.key.as_str().into()]))
         .await?;
     row.map(|row| {
@@ -112,17 +112,17 @@ async fn lock(held: &Held, write: &Write, locked: Locked) -> Result<Option<ETag>
     .transpose()
 }
 
-async fn create(held: &Held, write: &Write, value: &Value) -> Result<Done, DbErr> {
+async fn create(session: &Session, write: &Write, value: &Value) -> Result<Done, DbErr> {
     let sql = "INSERT INTO items (`key`, value) VALUES (?, ?)";
     let values = [write.key.as_str().into(), value.as_str().into()];
-    held.execute_raw(statement(sql, values)).await?;
-    stored(held, write).await
+    session.execute_raw(statement(sql, values)).await?;
+    stored(session, write).await
 }
 
 /// The row as this transaction, which has it locked, left it.
-async fn stored(held: &Held, write: &Write) -> Result<Done, DbErr> {
+async fn stored(session: &Session, write: &Write) -> Result<Done, DbErr> {
     let sql = "SELECT id, version, created_at, updated_at FROM items WHERE `key` = ?";
-    let row = held
+    let row = session
         .query_one_raw(statement(sql, [write.key.as_str().into()]))
         .await?
         .ok_or_else(|| DbErr::RecordNotFound("the row just written".into()))?;

@@ -13,7 +13,7 @@ pub use self::claim::Claim;
 use crate::{
     ETag, Item, Key, Precondition, Value,
     failure::{Failure, failure},
-    held::Held,
+    session::Session,
 };
 
 /// How often a write is run again that lost against another one.
@@ -105,14 +105,14 @@ impl WriteError {
 /// # Errors
 /// See [`WriteError`].
 pub async fn write(
-    held: &Held,
+    session: &Session,
     write: &Write,
     claim: &Claim,
     locked: Locked,
 ) -> Result<Done, WriteError> {
-    match held.get_database_backend() {
-        DbBackend::MySql => locking::write(held, write, claim, locked).await,
-        _ => returning::write(held, write, claim).await,
+    match session.get_database_backend() {
+        DbBackend::MySql => locking::write(session, write, claim, locked).await,
+        _ => returning::write(session, write, claim).await,
     }
 }
 

@@ -7,7 +7,7 @@
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::{Action, Claim, Done, Stamp, Write, WriteError, concluded};
-use crate::{ETag, Precondition, TagMatch, Value, held::Held, read};
+use crate::{ETag, Precondition, TagMatch, Value, read, session::Session};
 
 /// The statements of one engine. Parameters: `$1` key, then the value where there is one, then the
 /// two parts of the precondition.
@@ -60,23 +60,27 @@ macro_rules! statements {
 static POSTGRES: Statements = statements!("strpos", "clock_timestamp()");
 static SQLITE: Statements = statements!("instr", "strftime('%Y-%m-%d %H:%M:%f000', 'now')");
 
-pub(super) async fn write(held: &Held, write: &Write, claim: &Claim) -> Result<Done, WriteError> {
+pub(super) async fn write(
+    session: &Session,
+    write: &Write,
+    claim: &Claim,
+) -> Result<Done, WriteError> {
     if !claim.take() {
         return Err(WriteError::Abandoned);
     }
     let mut attempts = 0;
     loop {
         attempts += 1;
-        if let Some(done) = concluded(attempt(held, write).await, attempts) {
+        if let Some(done) = concluded(attempt(session, write).await, attempts) {
             return done;
         }
     }
 }
 
 /// `None` if the write must be sent again.
-async fn attempt(held: &Held, write: &Write) -> Result<Option<Done>, WriteError> {
-    let row = held
-        .query_one_raw(statement(held, write))
+async fn attempt(session: &Session, write: &Write) -> Result<Option<Done>, WriteError> {
+    let row = session
+        .query_one_raw(statement(session, write))
         .await
         .map_err(WriteError::of)?;
     match (&write.action, row) {
@@ -89,12 +93,14 @@ async fn attempt(held: &Held, write: &Write) -> Result<Option<Done>, WriteError>
         (Action::Update(_) | Action::Delete, None) if write.precondition.is_none() => {
             Ok(Some(Done::Missing))
         }
-        (Action::Update(_) | Action::Upsert(_) | Action::Delete, None) => look(held, write).await,
+        (Action::Update(_) | Action::Upsert(_) | Action::Delete, None) => {
+            look(session, write).await
+        }
     }
 }
 
-async fn look(held: &Held, write: &Write) -> Result<Option<Done>, WriteError> {
-    let current = read::find_etag(held, write.key.as_str())
+async fn look(session: &Session, write: &Write) -> Result<Option<Done>, WriteError> {
+    let current = read::find_etag(session, write.key.as_str())
         .await
         .map_err(WriteError::NotWritten)?;
     Ok(match current {
@@ -110,8 +116,8 @@ fn creates(write: &Write) -> bool {
     matches!(write.action, Action::Upsert(_)) && write.precondition.if_match.is_none()
 }
 
-fn statement(held: &Held, write: &Write) -> Statement {
-    let backend = held.get_database_backend();
+fn statement(session: &Session, write: &Write) -> Statement {
+    let backend = session.get_database_backend();
     let statements = match backend {
         DbBackend::Sqlite => &SQLITE,
         _ => &POSTGRES,

@@ -1,0 +1,225 @@
+//! The sessions of a server, shared by its requests.
+//!
+//! A pool of its own. The driver's pings every session that is given back and waits for the answer
+//! without end, so that a network that is gone takes its places for ever; it keeps what has been
+//! idle since before the database restarted; and it fails where the database allows no further
+//! session although one of its own is about to be free.
+
+use std::{
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sea_orm::{DbErr, error::ConnAcquireErr};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use crate::{
+    database::Connector,
+    failure::{Failure, failure},
+    session::Session,
+};
+
+/// Sessions idle for longer are pinged before they are used again: in that time a server, a proxy
+/// or a firewall may have dropped them.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(10);
+
+/// How long a session may take to answer a ping, or to end.
+const PING_TIME: Duration = Duration::from_secs(1);
+
+/// Sessions idle for longer are ended.
+const MAX_IDLE: Duration = Duration::from_mins(10);
+
+/// Older sessions are ended when they are given back: behind a proxy or a name that changed, new
+/// ones may reach another server.
+const MAX_AGE: Duration = Duration::from_mins(30);
+
+/// The pauses between tries to open a session.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+];
+
+/// At most so many sessions, opened as they are needed.
+#[derive(Clone)]
+pub struct Pool(Arc<Inner>);
+
+struct Inner {
+    connector: Connector,
+    /// How long to wait for a session, a new one included.
+    time: Duration,
+    size: u32,
+    places: Arc<Semaphore>,
+    /// The one used last is at the end.
+    idle: Mutex<Vec<Idle>>,
+    /// Shared by all open sessions, so that they are counted.
+    open: Arc<()>,
+}
+
+struct Open {
+    session: Session,
+    since: Instant,
+    _count: Arc<()>,
+}
+
+struct Idle {
+    open: Open,
+    since: Instant,
+}
+
+/// A session that nobody else has meanwhile. Ends when it is dropped; see [`Held::give_back`].
+pub struct Held {
+    open: Open,
+    pool: Arc<Inner>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Deref for Held {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.open.session
+    }
+}
+
+impl Held {
+    /// Lets others use it: nothing is under way on it, and it is sound.
+    pub fn give_back(self) {
+        self.pool.take_back(self.open);
+    }
+}
+
+impl Pool {
+    pub fn new(connector: Connector, size: u32, time: Duration) -> Self {
+        Self(Arc::new(Inner {
+            connector,
+            time,
+            size,
+            places: Arc::new(Semaphore::new(size as usize)),
+            idle: Mutex::default(),
+            open: Arc::default(),
+        }))
+    }
+
+    /// Waits for a session that is idle, or opens one.
+    ///
+    /// # Errors
+    /// None was to be had in time, or the database refuses for a reason that does not pass.
+    pub async fn acquire(&self) -> Result<Held, DbErr> {
+        let pool = self.0.clone();
+        let deadline = Instant::now() + pool.time;
+        let place = timeout_at(deadline, pool.places.clone().acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            return Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
+        };
+        let open = pool.open(deadline).await?;
+        Ok(Held {
+            open,
+            pool,
+            _place: place,
+        })
+    }
+
+    /// A session broke or fell silent. A restart, a failover or a lost network does that to all at
+    /// once, so what is idle is not used again.
+    pub fn distrust_idle(&self) {
+        for idle in self.0.idle().drain(..) {
+            retire(idle.open);
+        }
+    }
+
+    /// All sessions, and those that nobody uses.
+    pub fn sessions(&self) -> (usize, usize) {
+        let idle = self.0.idle().len();
+        (Arc::strong_count(&self.0.open) - 1, idle)
+    }
+
+    /// Waits until all sessions are given back, and ends them.
+    pub async fn close(&self) {
+        let _all = self.0.places.acquire_many(self.0.size).await;
+        let idle: Vec<Idle> = self.0.idle().drain(..).collect();
+        for Idle { open, .. } in idle {
+            // It ends anyway.
+            let _ = timeout(PING_TIME, open.session.close()).await;
+        }
+    }
+}
+
+impl Inner {
+    async fn open(&self, deadline: Instant) -> Result<Open, DbErr> {
+        let mut pauses = PAUSES.iter().chain(PAUSES.last().into_iter().cycle());
+        loop {
+            if let Some(open) = self.take_idle().await {
+                return Ok(open);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let error = match self.connector.open(left).await {
+                Ok(session) => {
+                    return Ok(Open {
+                        session,
+                        since: Instant::now(),
+                        _count: self.open.clone(),
+                    });
+                }
+                Err(error) => error,
+            };
+            let pause = pauses.next().copied().unwrap_or_default();
+            if !may_pass(&error) || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn take_idle(&self) -> Option<Open> {
+        loop {
+            let Idle { open, since } = self.idle().pop()?;
+            if since.elapsed() < PING_AFTER_IDLE
+                || matches!(timeout(PING_TIME, open.session.ping()).await, Ok(Ok(())))
+            {
+                return Some(open);
+            }
+        }
+    }
+
+    fn take_back(&self, open: Open) {
+        if open.since.elapsed() > MAX_AGE {
+            return retire(open);
+        }
+        let mut idle = self.idle();
+        idle.push(Idle {
+            open,
+            since: Instant::now(),
+        });
+        if idle[0].since.elapsed() > MAX_IDLE {
+            retire(idle.remove(0).open);
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the same may succeed a moment later.
+fn may_pass(error: &DbErr) -> bool {
+    let DbErr::Conn(cause) = error else {
+        return false;
+    };
+    let as_statement = DbErr::Query(cause.clone());
+    matches!(
+        failure(&as_statement),
+        Failure::NoConnection | Failure::Unknown
+    )
+}
+
+/// Says goodbye, which the server would miss in its log.
+fn retire(open: Open) {
+    tokio::spawn(timeout(PING_TIME, open.session.close()));
+}

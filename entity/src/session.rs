@@ -1,0 +1,157 @@
+//! One session with a database.
+//!
+//! SeaORM lends a connection for one statement at a time. A write must know that it has a
+//! connection before it is sent: from then on its outcome may be unknown.
+
+use sea_orm::{
+    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
+    sqlx::{
+        self, AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection, SqliteConnection,
+    },
+};
+use sea_query_sqlx::SqlxValues;
+use tokio::sync::Mutex;
+
+/// Dropped, it ends without a word; see [`Session::close`].
+pub struct Session(Driver);
+
+enum Driver {
+    Postgres(Mutex<PgConnection>),
+    MySql(Mutex<MySqlConnection>),
+    Sqlite(Mutex<SqliteConnection>),
+}
+
+/// Runs the same on the connection of each engine.
+macro_rules! on {
+    ($session:expr, $connection:ident => $run:expr) => {
+        match &$session.0 {
+            Driver::Postgres(c) => {
+                let $connection = &mut *c.lock().await;
+                $run
+            }
+            Driver::MySql(c) => {
+                let $connection = &mut *c.lock().await;
+                $run
+            }
+            Driver::Sqlite(c) => {
+                let $connection = &mut *c.lock().await;
+                $run
+            }
+        }
+    };
+}
+
+impl From<PgConnection> for Session {
+    fn from(connection: PgConnection) -> Self {
+        Self(Driver::Postgres(Mutex::new(connection)))
+    }
+}
+
+impl From<MySqlConnection> for Session {
+    fn from(connection: MySqlConnection) -> Self {
+        Self(Driver::MySql(Mutex::new(connection)))
+    }
+}
+
+impl From<SqliteConnection> for Session {
+    fn from(connection: SqliteConnection) -> Self {
+        Self(Driver::Sqlite(Mutex::new(connection)))
+    }
+}
+
+impl Session {
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn ping(&self) -> Result<(), DbErr> {
+        on!(self, connection => connection.ping().await.map_err(statement_error))
+    }
+
+    /// Ends it in an orderly way.
+    ///
+    /// # Errors
+    /// The database cannot be told.
+    pub async fn close(self) -> Result<(), DbErr> {
+        let closed = match self.0 {
+            Driver::Postgres(connection) => connection.into_inner().close().await,
+            Driver::MySql(connection) => connection.into_inner().close().await,
+            Driver::Sqlite(connection) => connection.into_inner().close().await,
+        };
+        closed.map_err(statement_error)
+    }
+
+    /// Sends the data of a `COPY … FROM STDIN`, which only PostgreSQL knows.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub(crate) async fn copy_in(&self, sql: &str, data: Vec<u8>) -> Result<(), DbErr> {
+        let Driver::Postgres(connection) = &self.0 else {
+            return Err(DbErr::BackendNotSupported {
+                db: self.get_database_backend().as_str(),
+                ctx: "COPY",
+            });
+        };
+        let mut connection = connection.lock().await;
+        let mut copy = connection.copy_in_raw(sql).await.map_err(statement_error)?;
+        copy.send(data).await.map_err(statement_error)?;
+        copy.finish().await.map(drop).map_err(statement_error)
+    }
+}
+
+fn statement_error(error: sqlx::Error) -> DbErr {
+    DbErr::Query(RuntimeErr::SqlxError(error.into()))
+}
+
+fn arguments(statement: &mut Statement) -> SqlxValues {
+    SqlxValues(
+        statement
+            .values
+            .take()
+            .unwrap_or(sea_orm::sea_query::Values(Vec::new())),
+    )
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for Session {
+    fn get_database_backend(&self) -> DbBackend {
+        match self.0 {
+            Driver::Postgres(_) => DbBackend::Postgres,
+            Driver::MySql(_) => DbBackend::MySql,
+            Driver::Sqlite(_) => DbBackend::Sqlite,
+        }
+    }
+
+    async fn execute_raw(&self, mut statement: Statement) -> Result<ExecResult, DbErr> {
+        let values = arguments(&mut statement);
+        let query = AssertSqlSafe(statement.sql);
+        on!(self, connection => {
+            let done = sqlx::query_with(query, values).execute(connection).await;
+            done.map(Into::into).map_err(statement_error)
+        })
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        let query = AssertSqlSafe(sql.to_owned());
+        on!(self, connection => {
+            let done = connection.execute(query).await;
+            done.map(Into::into).map_err(statement_error)
+        })
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        // Not the driver's `fetch_optional`: on SQLite it stops at the first row, before the
+        // statement is over and, with that, before it is committed.
+        Ok(self.query_all_raw(statement).await?.into_iter().next())
+    }
+
+    async fn query_all_raw(&self, mut statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let values = arguments(&mut statement);
+        let query = AssertSqlSafe(statement.sql);
+        on!(self, connection => {
+            let rows = sqlx::query_with(query, values).fetch_all(connection).await;
+            rows.map(|rows| rows.into_iter().map(Into::into).collect())
+                .map_err(statement_error)
+        })
+    }
+}
