@@ -5,7 +5,7 @@ use poem_openapi::{ApiResponse, Object, types::Example};
 use sea_orm::entity::prelude::DateTimeUtc;
 use serde::{Deserialize, Serialize};
 
-use crate::{json::Json, pages::PageBody};
+use crate::{json::Json, pages::PageBody, room::InRoom};
 
 /// An item to create.
 #[derive(Debug, Deserialize, Object)]
@@ -215,7 +215,7 @@ pub enum Listed {
     /// The page; empty past the end.
     #[oai(status = 200)]
     Listed(
-        Json<PageBody>,
+        InRoom<PageBody>,
         /// RFC 8288: `first`, `prev`, `next` and `last`, where there are such pages.
         #[oai(header = "Link")]
         String,

@@ -75,7 +75,8 @@ impl Database {
         let calls = size as usize * CALLS_PER_CONNECTION;
         let connector = Connector::new(config.database_url(), &session_settings(config))?;
         Ok(Self(Arc::new(Inner {
-            pool: Pool::new(connector, size, config.request_timeout),
+            // What waited longer would have no time left to be done.
+            pool: Pool::new(connector, size, config.request_timeout.mul_f64(0.8)),
             timeout: config.request_timeout,
             lock_time: config.lock_time(),
             calls: Arc::new(Semaphore::new(calls)),

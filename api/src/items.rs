@@ -9,24 +9,28 @@ use poem_openapi::OpenApi;
 
 use crate::{
     answers::{Created, Deleted, Found, Listed, NewItem, NewValue, Stored},
+    config::Config,
     database::Database,
     json::Json,
     operations::{CreateItem, DeleteItem, Failed, GetItem, ListItems, UpdateItem},
     pages::{self, PageBody, Paging},
     params::{Count, IfMatch, IfNoneMatch, PageNumber, PageSize, Param, Walk},
     problem::Problem,
+    room::{InRoom, Room},
 };
 
 pub struct Items {
     database: Database,
     max_value_bytes: usize,
+    room: Room,
 }
 
 impl Items {
-    pub fn new(database: Database, max_value_bytes: usize) -> Self {
+    pub fn new(database: Database, config: &Config) -> Self {
         Self {
             database,
-            max_value_bytes,
+            max_value_bytes: config.max_value_bytes as usize,
+            room: Room::new(config.request_timeout),
         }
     }
 }
@@ -192,10 +196,12 @@ impl Items {
             keys_only,
             count: count.map_or(exact, |count| count == Count::Exact),
         };
+        let values = if keys_only { 0 } else { size as usize };
+        let room = self.room.take(values * self.max_value_bytes).await?;
         let page = self.database.list(listing.clone()).await?;
         let link = pages::link(&listing, &paging, count, &page);
-        let body = PageBody::new(page, &paging, size);
-        Ok(Listed::Listed(Json(body), link))
+        let document = PageBody::new(page, &paging, size);
+        Ok(Listed::Listed(InRoom { document, room }, link))
     }
 }
 

@@ -5,8 +5,9 @@
 //! [`observe`], [`drain`], [`rate_limit`], [`errors`] with [`resource`]), [`items`] (the handlers).
 //!
 //! What a handler takes: [`params`] with [`precondition`], and [`json`]. What it calls:
-//! [`database`], with [`locked_keys`]. What it answers: [`answers`] and [`pages`], or a [`problem`] with its [`code`]. [`operations`] lists
-//! the problems of each operation, [`document`] describes it all, and [`explorer`] shows it. Beside the items: [`health`],
+//! [`database`], with [`locked_keys`]. What it answers: [`answers`] and [`pages`], which need
+//! [`room`], or a [`problem`] with its [`code`]. [`operations`] lists the problems of each operation,
+//! [`document`] describes it all, and [`explorer`] shows it. Beside the items: [`health`],
 //! [`metrics`], [`telemetry`].
 
 pub mod answers;
@@ -32,6 +33,7 @@ pub mod precondition;
 pub mod problem;
 pub mod rate_limit;
 pub mod resource;
+pub mod room;
 pub mod routes;
 pub mod run;
 pub mod server;

@@ -114,7 +114,7 @@ pub fn endpoints(
     });
     metrics.watch(database.pool(), limiter.clone());
 
-    let service = document::service(Items::new(database, config.max_value_bytes as usize));
+    let service = document::service(Items::new(database, config));
     let page = Explorer::new(&service);
     let items = service.data(RequestLimits {
         body_bytes: RequestLimits::body_bytes(config.max_value_bytes as usize),

@@ -19,6 +19,7 @@ mod faults_locks;
 mod faults_refusals;
 mod faults_sessions;
 mod faults_unknown;
+mod floods;
 mod foreign_tables;
 mod history;
 mod hostile;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         faults_refusals::tests(),
         faults_sessions::tests(),
         faults_unknown::tests(),
+        floods::tests(),
         foreign_tables::tests(),
         history::tests(),
         hostile::tests(),

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     net::SocketAddr,
     ops::Deref,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -31,6 +31,7 @@ pub struct Start {
     directory: PathBuf,
     args: Vec<OsString>,
     variables: BTreeMap<String, OsString>,
+    descriptors: Option<u64>,
 }
 
 impl Start {
@@ -41,6 +42,7 @@ impl Start {
             directory: env.directory().to_owned(),
             args: Vec::new(),
             variables: BTreeMap::new(),
+            descriptors: None,
         }
     }
 
@@ -79,6 +81,13 @@ impl Start {
         self
     }
 
+    /// It may have no more open files than so many, whatever it tries.
+    #[must_use]
+    pub fn descriptors(mut self, limit: u64) -> Self {
+        self.descriptors = Some(limit);
+        self
+    }
+
     /// Another working directory than the test's own.
     #[must_use]
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
@@ -114,7 +123,15 @@ impl Start {
 
     fn spawn(self) -> Arc<Process> {
         let program = binary("kvd").unwrap_or_else(|e| panic!("{e}"));
-        let mut command = Command::from(process::command(&program, Signal::SIGKILL));
+        let mut command = match self.descriptors {
+            Some(limit) => {
+                let mut shell = process::command(Path::new("/bin/sh"), Signal::SIGKILL);
+                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(script).arg(&program);
+                Command::from(shell)
+            }
+            None => Command::from(process::command(&program, Signal::SIGKILL)),
+        };
         command
             .args(self.args)
             .envs(self.variables)

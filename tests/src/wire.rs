@@ -24,15 +24,21 @@ impl Wire {
     ///
     /// If the connection is refused.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address)
-            .await
-            .expect("kvd accepts a connection");
-        stream.set_nodelay(true).expect("TCP_NODELAY");
-        Self {
+        let connected = Self::attempt(address).await;
+        connected.expect("kvd accepts a connection")
+    }
+
+    /// # Errors
+    ///
+    /// If the connection is refused.
+    pub async fn attempt(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
             stream,
             buffer: Vec::new(),
             asked: String::new(),
-        }
+        })
     }
 
     /// Sends bytes as they are: a request, several, or a part of one.
