@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait;
 use tests::{
     Client, Engine, Env, item,
     load::{Load, Told, together, told, until},
@@ -14,7 +15,9 @@ tests::list! {
     Faults =>
         a_read_only_database_refuses_writes_and_serves_reads,
         with_too_few_sessions_some_are_refused_and_the_others_go_on;
-    FaultsOnly(Engine::Postgres) => without_any_session_everybody_is_refused_in_time
+    FaultsOnly(Engine::Postgres) =>
+        without_any_session_everybody_is_refused_in_time,
+        a_write_rolled_back_for_the_sake_of_others_is_run_again_within_bounds
 }
 
 async fn a_read_only_database_refuses_writes_and_serves_reads(env: Env) {
@@ -100,4 +103,39 @@ async fn without_any_session_everybody_is_refused_in_time(env: Env) {
     crate::faults::assert_unavailable(&kvd).await;
     server.limit_ordinary_user(None).await;
     assert_back(&kvd, Duration::from_secs(2)).await;
+}
+
+/// Serialization failures and deadlocks, which a trigger makes up.
+async fn a_write_rolled_back_for_the_sake_of_others_is_run_again_within_bounds(env: Env) {
+    let kvd = env.start().await;
+    let connection = env.database().connection().await;
+    let run = async |sql: String| {
+        let done = connection.execute_unprepared(&sql).await;
+        done.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    };
+    // A sequence does not forget the attempts that were rolled back.
+    let lose = |code: &str, attempts: &str| {
+        format!(
+            "CREATE OR REPLACE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF {attempts} THEN RAISE EXCEPTION 'lost' USING ERRCODE = '{code}'; END IF; \
+             RETURN NEW; END $$"
+        )
+    };
+    run("CREATE SEQUENCE attempts".to_owned()).await;
+    run(lose("40001", "nextval('attempts') % 4 <> 0")).await;
+    let trigger = "CREATE TRIGGER lose BEFORE INSERT OR UPDATE ON items \
+                   FOR EACH ROW EXECUTE FUNCTION lose()";
+    run(trigger.to_owned()).await;
+    let _created = kvd.post("a", "first").await.expect(201);
+    run(lose("40P01", "nextval('attempts') % 4 <> 0")).await;
+    let updated = kvd.put("/items/a", "second").await.expect(200);
+    assert_eq!(updated.json()["version"], 2);
+    for code in ["40001", "40P01"] {
+        run(lose(code, "true")).await;
+        let refused = told(kvd.put("/items/a", "third")).await;
+        refused.expect_503();
+        assert!(refused.taken < IN_TIME, "after {:?}", refused.taken);
+    }
+    let read = kvd.get("/items/a").await.expect(200);
+    assert_eq!(read.member("value"), "second");
 }

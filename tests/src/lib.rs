@@ -39,6 +39,8 @@ pub mod kvctl;
 pub mod kvd;
 pub mod load;
 pub mod process;
+#[cfg(test)]
+mod readme;
 pub mod relay;
 pub mod server;
 pub mod suite;
