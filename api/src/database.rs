@@ -3,6 +3,8 @@
 //! A task of its own, because a client that hangs up drops its handler, and a statement dropped
 //! half way may leave its connection in a transaction. The task goes on to its end; a connection
 //! that does not answer even to it is given up, and nobody gets it again.
+//!
+//! Reads of keys, and on PostgreSQL writes, are sent many at once: see [`crate::gather`].
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -12,20 +14,18 @@ use entity::{
     failure::{Failure, failure},
     list::{self, Listing, Page},
     pool::{Held, Pool},
-    read,
     session::Session,
-    write::{Claim, Done, Locked, Outcome, Write, WriteError, write},
+    write::{Outcome, Write},
 };
-use futures_util::{FutureExt, future::BoxFuture};
 use migration::migrate::{self, Status};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::{Instant, timeout},
 };
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
-use crate::{config::Config, locked_keys::LockedKeys, problem::Problem};
+use crate::{config::Config, problem::Problem, reads::Reads, writes::Writes};
 
 /// How many calls may wait for each connection before more are turned away. A connection answers
 /// thousands of calls a second, so these wait far less than the shortest sensible deadline.
@@ -40,15 +40,10 @@ const READ_RETRIES: u32 = 2;
 const LOCK_TRY: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
-pub struct Database(Arc<Inner>);
-
-struct Inner {
-    pool: Pool,
-    timeout: Duration,
-    /// How long a write waits for somebody else's lock.
-    lock_time: Duration,
-    calls: Arc<Semaphore>,
-    locked: LockedKeys,
+pub struct Database {
+    line: Arc<Line>,
+    reads: Reads,
+    writes: Writes,
 }
 
 /// How kvd's sessions are set up.
@@ -74,59 +69,41 @@ impl Database {
         let size = config.database_max_connections;
         let calls = size as usize * CALLS_PER_CONNECTION;
         let connector = Connector::new(config.database_url(), &session_settings(config))?;
-        Ok(Self(Arc::new(Inner {
+        let line = Arc::new(Line {
             // What waited longer would have no time left to be done.
             pool: Pool::new(connector, size, config.request_timeout.mul_f64(0.8)),
             timeout: config.request_timeout,
-            lock_time: config.lock_time(),
             calls: Arc::new(Semaphore::new(calls)),
-            locked: LockedKeys::new(config.database_url().engine(), size as usize, calls),
-        })))
+        });
+        Ok(Self {
+            reads: Reads::new(line.clone(), config),
+            writes: Writes::new(line.clone(), config, calls),
+            line,
+        })
     }
 
     pub fn pool(&self) -> &Pool {
-        &self.0.pool
+        &self.line.pool
     }
 
     pub async fn find(&self, key: Key) -> Result<Option<Item>, Problem> {
-        let key = Arc::new(key);
-        self.read(move |session| {
-            let key = key.clone();
-            async move { read::find(session, key.as_str()).await }.boxed()
-        })
-        .await
-    }
-
-    pub async fn list(&self, listing: Listing) -> Result<Page, Problem> {
-        let listing = Arc::new(listing);
-        self.read(move |session| {
-            let listing = listing.clone();
-            async move { list::list(session, &listing).await }.boxed()
-        })
-        .await
+        self.reads.find(key).await
     }
 
     /// A 503 if nothing was written, a 504 if that is not known.
     pub async fn write(&self, change: Write) -> Result<Outcome, Problem> {
-        let permit = self.enter()?;
-        let claim = Arc::new(Claim::new());
-        let (inner, taken) = (self.0.clone(), claim.clone());
-        let task = spawn(async move { inner.write(permit, change, &taken).await });
-        match timeout(self.0.timeout, task).await {
-            Ok(done) => done.ok_or_else(Problem::outcome_unknown)?,
-            Err(_) if claim.abandon() => Err(Problem::database_silent()),
-            Err(_) => Err(Problem::outcome_unknown()),
-        }
+        self.writes.write(change).await
     }
 
-    /// Reads, once more if the connection turned out to be broken.
-    async fn read<T, Q>(&self, query: Q) -> Result<T, Problem>
-    where
-        T: Send + 'static,
-        Q: for<'a> Fn(&'a Session) -> BoxFuture<'a, Result<T, DbErr>> + Send + Sync + 'static,
-    {
-        let permit = self.enter()?;
-        self.ask(Some(permit), query).await
+    pub async fn list(&self, listing: Listing) -> Result<Page, Problem> {
+        let permit = self.line.enter()?;
+        let line = self.line.clone();
+        let list = async move {
+            let page = line.read(&listing).await;
+            drop(permit);
+            page
+        };
+        self.line.ask(list).await
     }
 
     /// The migrations, asked for also while many calls wait.
@@ -134,138 +111,98 @@ impl Database {
     /// # Errors
     /// The database is not available.
     pub async fn migrations(&self) -> Result<Status, Problem> {
-        self.ask(None, |session| migrate::status(session).boxed())
-            .await
+        let line = self.line.clone();
+        let status = async move { line.read(&Migrations).await };
+        self.line.ask(status).await
+    }
+}
+
+/// What can be asked again.
+pub trait Query: Sync {
+    type Answer;
+
+    fn ask(&self, session: &Session) -> impl Future<Output = Result<Self::Answer, DbErr>> + Send;
+}
+
+impl Query for Listing {
+    type Answer = Page;
+
+    async fn ask(&self, session: &Session) -> Result<Page, DbErr> {
+        list::list(session, self).await
+    }
+}
+
+struct Migrations;
+
+impl Query for Migrations {
+    type Answer = Status;
+
+    async fn ask(&self, session: &Session) -> Result<Status, DbErr> {
+        migrate::status(session).await
+    }
+}
+
+/// What all calls go through.
+pub struct Line {
+    pub pool: Pool,
+    pub timeout: Duration,
+    calls: Arc<Semaphore>,
+}
+
+impl Line {
+    /// The right of one more call to wait.
+    ///
+    /// # Errors
+    /// Too many wait.
+    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = self.calls.clone().try_acquire_owned();
+        permit.map_err(|_| Problem::overloaded())
     }
 
-    async fn ask<T, Q>(&self, permit: Option<OwnedSemaphorePermit>, query: Q) -> Result<T, Problem>
-    where
-        T: Send + 'static,
-        Q: for<'a> Fn(&'a Session) -> BoxFuture<'a, Result<T, DbErr>> + Send + Sync + 'static,
-    {
-        let inner = self.0.clone();
-        let task = spawn(async move {
-            let begun = Instant::now();
-            let mut done = inner.read(&query).await;
-            for _ in 0..READ_RETRIES {
-                match &done {
-                    Err(error)
-                        if failure(error) == Failure::Unknown
-                            && begun.elapsed() < inner.timeout =>
-                    {
-                        done = inner.read(&query).await;
-                    }
-                    _ => break,
-                }
-            }
-            drop(permit);
-            done
-        });
-        match timeout(self.0.timeout, task).await {
-            Ok(done) => done
-                .ok_or_else(Problem::internal)?
-                .map_err(|error| Problem::not_written(&error)),
+    /// Reads to the end in a task of its own, and waits for it as long as a request may take.
+    async fn ask<T: Send + 'static>(
+        &self,
+        read: impl Future<Output = Result<T, DbErr>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let task = tokio::spawn(read.in_current_span());
+        match timeout(self.timeout, task).await {
+            Ok(Ok(done)) => done.map_err(|error| Problem::not_written(&error)),
+            Ok(Err(_)) => Err(Problem::internal()),
             Err(_) => Err(Problem::database_silent()),
         }
     }
 
-    fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let permit = self.0.calls.clone().try_acquire_owned();
-        permit.map_err(|_| Problem::overloaded())
-    }
-}
-
-impl Inner {
-    /// Writes once nobody else has the key locked. Who has to wait makes room for other calls.
-    async fn write(
-        &self,
-        permit: OwnedSemaphorePermit,
-        change: Write,
-        claim: &Claim,
-    ) -> Result<Outcome, Problem> {
-        let deadline = Instant::now() + self.lock_time;
-        let mut permit = Some(permit);
-        let mut waiting = self.locked.wait_if_locked(&change.key)?;
+    /// Reads, once more if the connection turned out to be broken.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn read<Q: Query>(&self, query: &Q) -> Result<Q::Answer, DbErr> {
+        let begun = Instant::now();
+        let mut retries = 0;
         loop {
-            let place = match &waiting {
-                Some(waiting) => {
-                    drop(permit.take());
-                    Some(waiting.place().await)
-                }
-                None => None,
-            };
-            // Nobody waits for it any more: do not take a connection from those who do wait.
-            if claim.is_abandoned() {
-                return Err(WriteError::Abandoned.into());
-            }
-            let held = self.pool.acquire().await.map_err(WriteError::NotWritten)?;
-            if waiting.is_none() {
-                // It may have been found locked while this one waited for a connection.
-                waiting = self.locked.wait_if_locked(&change.key)?;
-                if waiting.is_some() {
-                    continue;
-                }
-            }
-            let locked = match &waiting {
-                Some(_) => Locked::Wait,
-                None => Locked::GiveUp,
-            };
-            let done = self.attempt(held, &change, claim, locked).await;
-            drop(place);
-            match done {
-                Err(WriteError::NotWritten(error))
-                    if failure(&error) == Failure::Locked && Instant::now() < deadline =>
+            match self.attempt(query).await {
+                Err(error)
+                    if failure(&error) == Failure::Unknown
+                        && retries < READ_RETRIES
+                        && begun.elapsed() < self.timeout =>
                 {
-                    if waiting.is_none() {
-                        waiting = Some(self.locked.wait(&change.key)?);
-                    }
-                    claim.give_back();
+                    retries += 1;
                 }
-                done => return Ok(done?.outcome(change)),
+                done => return done,
             }
         }
     }
 
-    async fn attempt(
-        &self,
-        held: Held,
-        change: &Write,
-        claim: &Claim,
-        locked: Locked,
-    ) -> Result<Done, WriteError> {
-        match timeout(self.timeout, write(&held, change, claim, locked)).await {
-            Ok(done) => {
-                let broken = match &done {
-                    Err(WriteError::Unknown(_)) => true,
-                    Err(WriteError::NotWritten(error)) => failure(error) == Failure::Unknown,
-                    Err(WriteError::Abandoned | WriteError::Contended) | Ok(_) => false,
-                };
-                self.put_back(held, broken);
-                done
-            }
-            Err(_) => {
-                self.put_back(held, true);
-                Err(WriteError::Unknown(silent()))
-            }
-        }
-    }
-
-    async fn read<T>(
-        &self,
-        query: impl for<'a> Fn(&'a Session) -> BoxFuture<'a, Result<T, DbErr>>,
-    ) -> Result<T, DbErr> {
+    async fn attempt<Q: Query>(&self, query: &Q) -> Result<Q::Answer, DbErr> {
         let held = self.pool.acquire().await?;
-        let done = timeout(self.timeout, query(&held)).await;
-        let broken = match &done {
-            Ok(Ok(_)) => false,
-            Ok(Err(error)) => failure(error) == Failure::Unknown,
-            Err(_) => true,
-        };
+        let done = timeout(self.timeout, query.ask(&held)).await;
+        let done = done.unwrap_or_else(|_| Err(silent()));
+        let broken = done.as_ref().is_err_and(|e| failure(e) == Failure::Unknown);
         self.put_back(held, broken);
-        done.unwrap_or_else(|_| Err(silent()))
+        done
     }
 
-    fn put_back(&self, held: Held, broken: bool) {
+    pub fn put_back(&self, held: Held, broken: bool) {
         if broken {
             self.pool.distrust_idle();
         } else {
@@ -274,12 +211,37 @@ impl Inner {
     }
 }
 
-fn silent() -> DbErr {
+/// A connection did not answer in time.
+pub fn silent() -> DbErr {
     let error = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
     DbErr::Query(RuntimeErr::SqlxError(sqlx::Error::Io(error).into()))
 }
 
-/// Runs the call to its end, whoever still waits for it. `None` if it panicked.
-async fn spawn<T: Send + 'static>(call: impl Future<Output = T> + Send + 'static) -> Option<T> {
-    tokio::spawn(call.in_current_span()).await.ok()
+/// Where the request waits that made a call.
+pub struct Waiting<T> {
+    answer: oneshot::Sender<Result<T, Problem>>,
+    span: Span,
+}
+
+impl<T> Waiting<T> {
+    pub fn new() -> (Self, oneshot::Receiver<Result<T, Problem>>) {
+        let (answer, told) = oneshot::channel();
+        let span = Span::current();
+        (Self { answer, span }, told)
+    }
+
+    pub fn done(self, answer: T) {
+        self.tell(Ok(answer));
+    }
+
+    /// A problem is logged with the request's id where it is made.
+    pub fn failed(self, problem: impl FnOnce() -> Problem) {
+        let problem = self.span.in_scope(problem);
+        self.tell(Err(problem));
+    }
+
+    fn tell(self, answer: Result<T, Problem>) {
+        // Nobody is there any more if the client hung up, or the time was up.
+        let _ = self.answer.send(answer);
+    }
 }

@@ -30,7 +30,8 @@ impl Items {
         Self {
             database,
             max_value_bytes: config.max_value_bytes as usize,
-            room: Room::new(config.request_timeout),
+            // Soon enough to be answered in time, also if the database then is silent.
+            room: Room::new(config.request_timeout.mul_f64(0.1)),
         }
     }
 }

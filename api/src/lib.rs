@@ -5,7 +5,7 @@
 //! [`observe`], [`drain`], [`rate_limit`], [`errors`] with [`resource`]), [`items`] (the handlers).
 //!
 //! What a handler takes: [`params`] with [`precondition`], and [`json`]. What it calls:
-//! [`database`], with [`locked_keys`]. What it answers: [`answers`] and [`pages`], which need
+//! [`database`]: [`reads`] and [`writes`], which [`gather`] sends together, and [`locked_keys`]. What it answers: [`answers`] and [`pages`], which need
 //! [`room`], or a [`problem`] with its [`code`]. [`operations`] lists the problems of each operation,
 //! [`document`] describes it all, and [`explorer`] shows it. Beside the items: [`health`],
 //! [`metrics`], [`telemetry`].
@@ -20,6 +20,7 @@ pub mod document;
 pub mod drain;
 pub mod errors;
 pub mod explorer;
+pub mod gather;
 pub mod health;
 pub mod items;
 pub mod json;
@@ -32,9 +33,11 @@ pub mod params;
 pub mod precondition;
 pub mod problem;
 pub mod rate_limit;
+pub mod reads;
 pub mod resource;
 pub mod room;
 pub mod routes;
 pub mod run;
 pub mod server;
 pub mod telemetry;
+pub mod writes;

@@ -43,13 +43,17 @@ impl LockedKeys {
         }
     }
 
+    /// Whether the key, as far as is known, is locked.
+    pub fn knows(&self, key: &Key) -> bool {
+        self.always || self.waiting().contains_key(key)
+    }
+
     /// `None` if the key, as far as is known, is free.
     ///
     /// # Errors
     /// Too many wait.
     pub fn wait_if_locked(&self, key: &Key) -> Result<Option<Waiting<'_>>, Problem> {
-        let locked = self.always || self.waiting().contains_key(key);
-        locked.then(|| self.wait(key)).transpose()
+        self.knows(key).then(|| self.wait(key)).transpose()
     }
 
     /// The key was found locked.

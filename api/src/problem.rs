@@ -193,15 +193,15 @@ impl Problem {
     }
 }
 
-impl From<WriteError> for Problem {
-    fn from(error: WriteError) -> Self {
+impl From<&WriteError> for Problem {
+    fn from(error: &WriteError) -> Self {
         match error {
             // Nobody waits for the answer: who abandoned the write has answered.
             WriteError::Abandoned => Self::database_silent(),
             WriteError::Contended => Self::database_unavailable(
                 "Others write this key all the time. Nothing was written.",
             ),
-            WriteError::NotWritten(error) => Self::not_written(&error),
+            WriteError::NotWritten(error) => Self::not_written(error),
             WriteError::Unknown(error) => {
                 tracing::error!(%error, code = Code::OutcomeUnknown.as_str(), "database");
                 Self::outcome_unknown()

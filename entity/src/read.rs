@@ -1,13 +1,15 @@
 //! Looking up items by their keys.
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect,
-    Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
+    QuerySelect, Statement, Values,
+    sqlx::{self, Row, postgres::PgRow},
 };
 
 use crate::{
     ETag,
     item::{Column, Entity, Model},
+    session::{Session, statement_error},
 };
 
 /// The item of a key. Takes any text, so that rows written by other software can be found too.
@@ -16,6 +18,71 @@ use crate::{
 /// What the database said.
 pub async fn find(db: &impl ConnectionTrait, key: &str) -> Result<Option<Model>, DbErr> {
     Entity::find().filter(Column::Key.eq(key)).one(db).await
+}
+
+/// The items of these keys, in no order. One round trip for up to [`MOST_KEYS`] keys.
+///
+/// # Errors
+/// What the database said.
+pub async fn find_many(session: &Session, keys: &[&str]) -> Result<Vec<Model>, DbErr> {
+    if let Some(mut connection) = session.postgres().await {
+        let rows = sqlx::query(
+            "SELECT id, key, value, version, created_at, updated_at FROM items WHERE key = ANY($1)",
+        )
+        .bind(keys)
+        .fetch_all(&mut *connection)
+        .await;
+        let model = |row: &PgRow| {
+            Ok(Model {
+                id: row.try_get(0)?,
+                key: row.try_get(1)?,
+                value: row.try_get(2)?,
+                version: row.try_get(3)?,
+                created_at: row.try_get(4)?,
+                updated_at: row.try_get(5)?,
+            })
+        };
+        return rows
+            .and_then(|rows| rows.iter().map(model).collect())
+            .map_err(statement_error);
+    }
+    let backend = session.get_database_backend();
+    let mut items = Vec::new();
+    for keys in keys.chunks(MOST_KEYS) {
+        let (sql, padding) = by_keys(backend, keys.len());
+        let padding = std::iter::repeat_n(keys[0], padding);
+        let values = keys
+            .iter()
+            .copied()
+            .chain(padding)
+            .map(Into::into)
+            .collect();
+        let statement = Statement::from_sql_and_values(backend, sql, Values(values));
+        for row in session.query_all_raw(statement).await? {
+            items.push(Model::from_query_result(&row, "")?);
+        }
+    }
+    Ok(items)
+}
+
+/// The most keys of one statement where it has a parameter for each.
+pub const MOST_KEYS: usize = 64;
+
+/// The statement for so many keys, and how many more it takes: there are few of them, so that each
+/// is prepared once.
+fn by_keys(backend: DbBackend, keys: usize) -> (String, usize) {
+    let size = [1, 4, 16].into_iter().find(|size| *size >= keys);
+    let size = size.unwrap_or(MOST_KEYS);
+    let key = if backend == DbBackend::MySql {
+        "`key`"
+    } else {
+        "key"
+    };
+    let places = vec!["?"; size].join(", ");
+    let sql = format!(
+        "SELECT id, {key}, value, version, created_at, updated_at FROM items WHERE {key} IN ({places})"
+    );
+    (sql, size - keys)
 }
 
 /// The tag of a key's item.

@@ -10,7 +10,7 @@ use sea_orm::{
     },
 };
 use sea_query_sqlx::SqlxValues;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Dropped, it ends without a word; see [`Session::close`].
 pub struct Session(Driver);
@@ -60,6 +60,14 @@ impl From<SqliteConnection> for Session {
 }
 
 impl Session {
+    /// The connection, if it is one to PostgreSQL: for parameters that are arrays.
+    pub(crate) async fn postgres(&self) -> Option<MutexGuard<'_, PgConnection>> {
+        match &self.0 {
+            Driver::Postgres(connection) => Some(connection.lock().await),
+            Driver::MySql(_) | Driver::Sqlite(_) => None,
+        }
+    }
+
     /// Asks for a sign of life.
     ///
     /// # Errors
@@ -86,20 +94,19 @@ impl Session {
     /// # Errors
     /// What the server said.
     pub(crate) async fn copy_in(&self, sql: &str, data: Vec<u8>) -> Result<(), DbErr> {
-        let Driver::Postgres(connection) = &self.0 else {
+        let Some(mut connection) = self.postgres().await else {
             return Err(DbErr::BackendNotSupported {
                 db: self.get_database_backend().as_str(),
                 ctx: "COPY",
             });
         };
-        let mut connection = connection.lock().await;
         let mut copy = connection.copy_in_raw(sql).await.map_err(statement_error)?;
         copy.send(data).await.map_err(statement_error)?;
         copy.finish().await.map(drop).map_err(statement_error)
     }
 }
 
-fn statement_error(error: sqlx::Error) -> DbErr {
+pub(crate) fn statement_error(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 

@@ -1,17 +1,19 @@
 //! Create, update, upsert and delete: each atomic, each with an outcome.
 //!
 //! [`write()`] sends one. PostgreSQL and SQLite do it in one statement (`returning`), MySQL and
-//! MariaDB in one transaction that locks the row first (`locking`).
+//! MariaDB in one transaction that locks the row first (`locking`). [`write_together`] sends many at
+//! once to PostgreSQL.
 
 mod claim;
 mod locking;
 mod returning;
+mod together;
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, entity::prelude::DateTimeUtc};
 
-pub use self::claim::Claim;
+pub use self::{claim::Claim, together::write_together};
 use crate::{
-    ETag, Item, Key, Precondition, Value,
+    ETag, Item, Key, Precondition, TagMatch, Value,
     failure::{Failure, failure},
     session::Session,
 };
@@ -79,6 +81,36 @@ pub enum WriteError {
     /// It may have been written, or may still be.
     #[error("the outcome is unknown: {0}")]
     Unknown(DbErr),
+}
+
+impl Write {
+    /// Whether it stores a key that is not there.
+    fn creates(&self) -> bool {
+        match self.action {
+            Action::Create(_) => true,
+            Action::Upsert(_) => self.precondition.if_match.is_none(),
+            Action::Update(_) | Action::Delete => false,
+        }
+    }
+
+    /// The text to store; empty if there is none.
+    pub fn value(&self) -> &str {
+        match &self.action {
+            Action::Create(value) | Action::Update(value) | Action::Upsert(value) => value.as_str(),
+            Action::Delete => "",
+        }
+    }
+}
+
+/// A precondition's part as the statements take it: `NULL` asks for nothing, else `*` or a list
+/// `,1-1,2-7,`. So the text of a statement is the same however many tags there are.
+fn listed(part: &TagMatch) -> String {
+    match part {
+        TagMatch::Any => "*".to_owned(),
+        TagMatch::Tags(tags) => tags
+            .iter()
+            .fold(",".to_owned(), |list, tag: &ETag| format!("{list}{tag},")),
+    }
 }
 
 impl WriteError {

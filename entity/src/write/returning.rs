@@ -6,8 +6,8 @@
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
-use super::{Action, Claim, Done, Stamp, Write, WriteError, concluded};
-use crate::{ETag, Precondition, TagMatch, Value, read, session::Session};
+use super::{Action, Claim, Done, Stamp, Write, WriteError, concluded, listed};
+use crate::{Precondition, TagMatch, Value, read, session::Session};
 
 /// The statements of one engine. Parameters: `$1` key, then the value where there is one, then the
 /// two parts of the precondition.
@@ -20,8 +20,7 @@ struct Statements {
 
 /// `$position(text, part)` and `$now` in the words of the engine.
 ///
-/// A part of the precondition is `NULL` (asks for nothing), `*`, or a list `,1-1,2-7,`: so the text
-/// of a statement stays the same however many tags there are, and is prepared once.
+/// A part of the precondition is as [`listed`] makes it.
 macro_rules! statements {
     ($position:literal, $now:literal) => {
         Statements {
@@ -106,14 +105,9 @@ async fn look(session: &Session, write: &Write) -> Result<Option<Done>, WriteErr
     Ok(match current {
         Some(tag) if write.precondition.holds(tag) => None,
         Some(tag) => Some(Done::PreconditionFailed(tag)),
-        None if creates(write) => None,
+        None if write.creates() => None,
         None => Some(Done::Missing),
     })
-}
-
-/// Whether the write stores a key that is not there.
-fn creates(write: &Write) -> bool {
-    matches!(write.action, Action::Upsert(_)) && write.precondition.if_match.is_none()
 }
 
 fn statement(session: &Session, write: &Write) -> Statement {
@@ -136,7 +130,7 @@ fn statement(session: &Session, write: &Write) -> Statement {
             vec![key, text(value), part(if_match), part(if_none_match)],
         ),
         Action::Upsert(value) => (
-            if creates(write) {
+            if write.creates() {
                 statements.upsert
             } else {
                 statements.update
@@ -149,13 +143,4 @@ fn statement(session: &Session, write: &Write) -> Statement {
         ),
     };
     Statement::from_sql_and_values(backend, sql, values)
-}
-
-fn listed(part: &TagMatch) -> String {
-    match part {
-        TagMatch::Any => "*".to_owned(),
-        TagMatch::Tags(tags) => tags
-            .iter()
-            .fold(",".to_owned(), |list, tag: &ETag| format!("{list}{tag},")),
-    }
 }

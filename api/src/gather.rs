@@ -1,0 +1,262 @@
+//! Calls that arrive while others are under way, and are then sent together.
+//!
+//! Nothing waits for a timer: with nothing under way a call goes out at once. What arrives meanwhile
+//! is the next batch. Only when the oldest batch under way is late does another one start beside it,
+//! so that one dead connection stalls nobody.
+//!
+//! This module only decides who goes when; it sends nothing.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    future::Future,
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, timeout};
+
+/// A batch that takes longer does not keep the next one waiting.
+const LATE: Duration = Duration::from_millis(20);
+
+/// One call that waits to be sent.
+pub trait Call {
+    /// What no two calls under way may share; `None` if it does not matter.
+    fn excludes(&self) -> Option<&str>;
+    /// What it adds to a batch.
+    fn bytes(&self) -> usize;
+}
+
+/// The most of one batch. A single call may have more bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub calls: usize,
+    pub bytes: usize,
+}
+
+/// Calls sent together.
+#[derive(Debug)]
+pub struct Batch<C> {
+    pub calls: Vec<C>,
+    ticket: u64,
+    excluded: Vec<String>,
+}
+
+pub struct Gather<C> {
+    state: Mutex<State<C>>,
+    limits: Limits,
+    /// The most batches under way, also when they are late.
+    batches: usize,
+}
+
+struct State<C> {
+    waiting: VecDeque<C>,
+    /// Tickets, the oldest first, and when they went out.
+    under_way: Vec<(u64, Instant)>,
+    excluded: HashSet<String>,
+    next_ticket: u64,
+}
+
+impl<C: Call> Gather<C> {
+    pub fn new(limits: Limits, batches: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                under_way: Vec::new(),
+                excluded: HashSet::new(),
+                next_ticket: 0,
+            }),
+            limits,
+            batches,
+        }
+    }
+
+    /// A new call. What is to be sent now, if anything.
+    pub fn add(&self, call: C) -> Option<Batch<C>> {
+        let mut state = self.state();
+        state.waiting.push_back(call);
+        self.next(&mut state, Instant::now())
+    }
+
+    /// A batch has ended. What is to be sent next, if anything.
+    pub fn ended(&self, ended: &Batch<C>) -> Option<Batch<C>> {
+        self.end(ended, Instant::now())
+    }
+
+    fn end(&self, ended: &Batch<C>, now: Instant) -> Option<Batch<C>> {
+        let mut state = self.state();
+        state
+            .under_way
+            .retain(|(ticket, _)| *ticket != ended.ticket);
+        for key in &ended.excluded {
+            state.excluded.remove(key);
+        }
+        self.next(&mut state, now)
+    }
+
+    /// Waits for the work of a batch. `start` is given what is to be sent beside it if it is late.
+    pub async fn watch<T>(&self, work: impl Future<Output = T>, start: impl FnOnce(Batch<C>)) -> T {
+        let mut work = pin!(work);
+        if let Ok(done) = timeout(LATE, &mut work).await {
+            return done;
+        }
+        if let Some(batch) = self.late(Instant::now()) {
+            start(batch);
+        }
+        work.await
+    }
+
+    fn late(&self, now: Instant) -> Option<Batch<C>> {
+        self.next(&mut self.state(), now)
+    }
+
+    fn next(&self, state: &mut State<C>, now: Instant) -> Option<Batch<C>> {
+        let may_start = match state.under_way.first() {
+            None => true,
+            Some((_, since)) => {
+                state.under_way.len() < self.batches && now.duration_since(*since) >= LATE
+            }
+        };
+        if !may_start {
+            return None;
+        }
+        let (mut calls, mut excluded) = (Vec::new(), Vec::new());
+        let mut bytes = 0;
+        let mut looked_at = 0;
+        while looked_at < state.waiting.len() && calls.len() < self.limits.calls {
+            let call = &state.waiting[looked_at];
+            if call
+                .excludes()
+                .is_some_and(|key| state.excluded.contains(key))
+            {
+                looked_at += 1;
+                continue;
+            }
+            bytes += call.bytes();
+            if bytes > self.limits.bytes && !calls.is_empty() {
+                break;
+            }
+            if let Some(key) = call.excludes() {
+                state.excluded.insert(key.to_owned());
+                excluded.push(key.to_owned());
+            }
+            calls.extend(state.waiting.remove(looked_at));
+        }
+        if calls.is_empty() {
+            return None;
+        }
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.under_way.push((ticket, now));
+        Some(Batch {
+            calls,
+            ticket,
+            excluded,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<C>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Put(&'static str, usize);
+
+    impl Call for Put {
+        fn excludes(&self) -> Option<&str> {
+            Some(self.0)
+        }
+
+        fn bytes(&self) -> usize {
+            self.1
+        }
+    }
+
+    fn gather() -> Gather<Put> {
+        let limits = Limits {
+            calls: 3,
+            bytes: 10,
+        };
+        Gather::new(limits, 2)
+    }
+
+    fn later() -> Instant {
+        Instant::now() + LATE
+    }
+
+    fn keys(batch: Option<&Batch<Put>>) -> Vec<&'static str> {
+        let calls = batch.map_or(&[][..], |batch| &batch.calls);
+        calls.iter().map(|put| put.0).collect()
+    }
+
+    #[test]
+    fn what_arrives_meanwhile_is_the_next_batch() {
+        let gather = gather();
+        let first = gather.add(Put("a", 1)).unwrap();
+        for key in ["b", "c", "d", "e"] {
+            gather.state().waiting.push_back(Put(key, 1));
+        }
+        let second = gather.ended(&first);
+        assert_eq!(keys(second.as_ref()), ["b", "c", "d"], "at most three");
+        let third = gather.ended(&second.unwrap());
+        assert_eq!(keys(third.as_ref()), ["e"]);
+        assert!(gather.ended(&third.unwrap()).is_none());
+        assert!(gather.add(Put("f", 1)).is_some(), "nothing is under way");
+    }
+
+    #[test]
+    fn a_key_is_in_one_batch_at_a_time_and_in_it_once() {
+        let (gather, begun) = (gather(), Instant::now());
+        let first = gather.add(Put("a", 1)).unwrap();
+        for key in ["a", "b", "b"] {
+            gather.state().waiting.push_back(Put(key, 1));
+        }
+        let beside = gather.late(later());
+        assert_eq!(keys(beside.as_ref()), ["b"], "a is under way");
+        let next = gather.end(&beside.unwrap(), begun);
+        assert_eq!(keys(next.as_ref()), [""; 0], "the first is not late");
+        let last = gather.ended(&first);
+        assert_eq!(keys(last.as_ref()), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_late_batch_holds_up_nobody_until_there_are_too_many() {
+        let (gather, begun) = (gather(), Instant::now());
+        let _dead = gather.add(Put("a", 1)).unwrap();
+        for key in ["b", "c"] {
+            gather.state().waiting.push_back(Put(key, 1));
+        }
+        assert!(gather.late(begun).is_none(), "it is not late");
+        let beside = gather.late(later());
+        assert_eq!(keys(beside.as_ref()), ["b", "c"]);
+        gather.state().waiting.push_back(Put("d", 1));
+        assert!(gather.late(later()).is_none(), "two are under way");
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_bytes_and_never_empty() {
+        let gather = gather();
+        let first = gather.add(Put("a", 100)).unwrap();
+        for key in ["b", "c"] {
+            gather.state().waiting.push_back(Put(key, 6));
+        }
+        let second = gather.ended(&first);
+        assert_eq!(keys(second.as_ref()), ["b"]);
+    }
+
+    #[tokio::test]
+    async fn who_watches_a_late_batch_starts_another_one() {
+        let gather = gather();
+        let _first = gather.add(Put("a", 1)).unwrap();
+        gather.state().waiting.push_back(Put("b", 1));
+        let mut started = None;
+        let work = tokio::time::sleep(2 * LATE);
+        gather.watch(work, |batch| started = Some(batch)).await;
+        assert_eq!(keys(started.as_ref()), ["b"]);
+    }
+}

@@ -1,0 +1,134 @@
+//! Reads of keys. Those that arrive while one is under way are sent together.
+
+use std::{mem, sync::Arc};
+
+use entity::{Item, Key, read, session::Session};
+use sea_orm::DbErr;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+
+use crate::{
+    config::Config,
+    database::{Line, Query, Waiting},
+    gather::{Batch, Call, Gather, Limits},
+    problem::Problem,
+};
+
+/// The most keys of one statement.
+const MOST_KEYS: usize = 256;
+/// The most bytes of all values that one statement may bring.
+const MOST_BYTES: usize = 64 << 20;
+
+#[derive(Clone)]
+pub struct Reads(Arc<Inner>);
+
+struct Inner {
+    line: Arc<Line>,
+    gather: Gather<Lookup>,
+}
+
+struct Lookup {
+    key: Key,
+    waiting: Waiting<Option<Item>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Call for Lookup {
+    fn excludes(&self) -> Option<&str> {
+        None
+    }
+
+    fn bytes(&self) -> usize {
+        self.key.as_str().len()
+    }
+}
+
+impl Reads {
+    pub fn new(line: Arc<Line>, config: &Config) -> Self {
+        let largest = config.max_value_bytes as usize;
+        let limits = Limits {
+            calls: (MOST_BYTES / largest).clamp(1, MOST_KEYS),
+            bytes: MOST_BYTES,
+        };
+        let batches = config.database_max_connections.div_ceil(2) as usize;
+        let gather = Gather::new(limits, batches);
+        Self(Arc::new(Inner { line, gather }))
+    }
+
+    pub async fn find(&self, key: Key) -> Result<Option<Item>, Problem> {
+        let inner = &self.0;
+        let (waiting, told) = Waiting::new();
+        let lookup = Lookup {
+            key,
+            waiting,
+            _permit: inner.line.enter()?,
+        };
+        if let Some(batch) = inner.gather.add(lookup) {
+            inner.clone().start(batch);
+        }
+        match timeout(inner.line.timeout, told).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Problem::internal()),
+            Err(_) => Err(Problem::database_silent()),
+        }
+    }
+}
+
+impl Inner {
+    fn start(self: Arc<Self>, batch: Batch<Lookup>) {
+        tokio::spawn(async move {
+            let mut next = Some(batch);
+            while let Some(mut batch) = next {
+                let lookups = mem::take(&mut batch.calls);
+                let found = self.gather.watch(self.find_all(&lookups), |late| {
+                    self.clone().start(late);
+                });
+                let found = found.await;
+                // The next ones first: these have their answers.
+                next = self.gather.ended(&batch);
+                answer(lookups, found);
+            }
+        });
+    }
+
+    async fn find_all(&self, lookups: &[Lookup]) -> Result<Vec<Item>, DbErr> {
+        let keys = lookups.iter().map(|lookup| lookup.key.as_str());
+        self.line.read(&Keys(keys.collect())).await
+    }
+}
+
+struct Keys<'a>(Vec<&'a str>);
+
+impl Query for Keys<'_> {
+    type Answer = Vec<Item>;
+
+    async fn ask(&self, session: &Session) -> Result<Vec<Item>, DbErr> {
+        read::find_many(session, &self.0).await
+    }
+}
+
+/// Gives each its item; only who asks for the same key as somebody else gets a copy.
+fn answer(mut lookups: Vec<Lookup>, found: Result<Vec<Item>, DbErr>) {
+    let mut found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            for lookup in lookups {
+                lookup.waiting.failed(|| Problem::not_written(&error));
+            }
+            return;
+        }
+    };
+    lookups.sort_unstable_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
+    found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let mut items = found.into_iter().peekable();
+    let mut lookups = lookups.into_iter().peekable();
+    while let Some(lookup) = lookups.next() {
+        let key = lookup.key.as_str();
+        let again = lookups.peek().is_some_and(|next| next.key.as_str() == key);
+        let item = if again {
+            items.peek().filter(|item| item.key == key).cloned()
+        } else {
+            items.next_if(|item| item.key == key)
+        };
+        lookup.waiting.done(item);
+    }
+}

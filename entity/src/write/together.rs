@@ -1,0 +1,139 @@
+//! Many writes of different keys in one statement, and so in one commit: PostgreSQL.
+//!
+//! The statement locks the rows there are, in the order of their keys, then updates, deletes and
+//! inserts, the last in the order of their keys too: two of these never wait for each other in a
+//! circle. Where a row changed after the statement had begun, PostgreSQL goes on with the row as it
+//! is once it has the lock, so conditions are judged on what is then replaced.
+
+use sea_orm::sqlx::{self, Row, postgres::PgRow};
+
+use super::{Action, Done, Stamp, Write, WriteError, listed};
+use crate::{
+    ETag,
+    session::{Session, statement_error},
+};
+
+const STORE: i16 = 0;
+const STORE_OR_CREATE: i16 = 1;
+const CREATE: i16 = 2;
+const DELETE: i16 = 3;
+
+const SQL: &str = "\
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::text[])
+    WITH ORDINALITY AS t (key, value, action, if_match, if_none_match, place)
+), found AS MATERIALIZED (
+    SELECT id, key, version FROM items WHERE key = ANY($1) ORDER BY key FOR UPDATE
+), held AS MATERIALIZED (
+    SELECT found.id, given.value, given.action, given.place
+    FROM given JOIN found ON found.key = given.key
+    WHERE action <> 2
+    AND (if_match IS NULL OR if_match = '*'
+        OR strpos(if_match, ',' || found.id || '-' || found.version || ',') > 0)
+    AND (if_none_match IS NULL OR (if_none_match <> '*'
+        AND strpos(if_none_match, ',' || found.id || '-' || found.version || ',') = 0))
+), updated AS (
+    UPDATE items SET value = held.value, version = items.version + 1, updated_at = clock_timestamp()
+    FROM held WHERE items.id = held.id AND held.action <> 3
+    RETURNING items.id, items.key, items.version, items.created_at, items.updated_at
+), deleted AS (
+    DELETE FROM items USING held WHERE items.id = held.id AND held.action = 3
+    RETURNING items.id, items.key
+), inserted AS (
+    INSERT INTO items (key, value)
+    SELECT key, value FROM given
+    WHERE action IN (1, 2) AND NOT EXISTS (SELECT FROM found WHERE found.key = given.key)
+    ORDER BY key
+    ON CONFLICT (key) DO NOTHING
+    RETURNING id, key, version, created_at, updated_at
+), stored AS (
+    SELECT * FROM updated UNION ALL SELECT * FROM inserted
+)
+SELECT stored.id, stored.version, stored.created_at, stored.updated_at,
+    deleted.id, found.id, found.version
+FROM given
+LEFT JOIN stored ON stored.key = given.key
+LEFT JOIN deleted ON deleted.key = given.key
+LEFT JOIN found ON found.key = given.key
+ORDER BY place";
+
+/// Sends writes of different keys at once: all are done, each with its own outcome, or none.
+/// `None` is a write that was not done because another one overtook it; it must be sent again.
+///
+/// Must run to its end, as [`super::write()`] must; each of the writes must have been claimed.
+///
+/// # Errors
+/// Of all of them: [`WriteError::NotWritten`] or [`WriteError::Unknown`].
+pub async fn write_together(
+    session: &Session,
+    writes: &[&Write],
+) -> Result<Vec<Option<Done>>, WriteError> {
+    let Some(mut connection) = session.postgres().await else {
+        unreachable!("only PostgreSQL takes writes together");
+    };
+    let keys: Vec<&str> = writes.iter().map(|write| write.key.as_str()).collect();
+    let values: Vec<&str> = writes.iter().map(|write| write.value()).collect();
+    let actions: Vec<i16> = writes.iter().map(|write| action(write)).collect();
+    let parts = |write: &Write| {
+        let precondition = &write.precondition;
+        let part = |part: &Option<_>| part.as_ref().map(listed);
+        (
+            part(&precondition.if_match),
+            part(&precondition.if_none_match),
+        )
+    };
+    let (if_match, if_none_match): (Vec<Option<String>>, Vec<Option<String>>) =
+        writes.iter().map(|write| parts(write)).unzip();
+    let rows = sqlx::query(SQL)
+        .bind(keys)
+        .bind(values)
+        .bind(actions)
+        .bind(if_match)
+        .bind(if_none_match)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(|error| WriteError::of(statement_error(error)))?;
+    let done = |(write, row): (&&Write, &PgRow)| done(write, row);
+    // What was done cannot be told any more.
+    let unknown = |error| WriteError::Unknown(statement_error(error));
+    writes
+        .iter()
+        .zip(&rows)
+        .map(done)
+        .collect::<Result<_, _>>()
+        .map_err(unknown)
+}
+
+fn action(write: &Write) -> i16 {
+    match &write.action {
+        Action::Create(_) => CREATE,
+        Action::Update(_) => STORE,
+        Action::Upsert(_) if write.creates() => STORE_OR_CREATE,
+        Action::Upsert(_) => STORE,
+        Action::Delete => DELETE,
+    }
+}
+
+fn done(write: &Write, row: &PgRow) -> sqlx::Result<Option<Done>> {
+    if let Some(id) = row.try_get(0)? {
+        return Ok(Some(Done::Stored(Stamp {
+            id,
+            version: row.try_get(1)?,
+            created_at: row.try_get(2)?,
+            updated_at: row.try_get(3)?,
+        })));
+    }
+    if row.try_get::<Option<i64>, _>(4)?.is_some() {
+        return Ok(Some(Done::Deleted));
+    }
+    let Some(id) = row.try_get(5)? else {
+        return Ok((!write.creates()).then_some(Done::Missing));
+    };
+    let version = row.try_get(6)?;
+    let current = ETag { id, version };
+    Ok(match write.action {
+        Action::Create(_) => Some(Done::Exists),
+        _ if write.precondition.holds(current) => None,
+        _ => Some(Done::PreconditionFailed(current)),
+    })
+}
