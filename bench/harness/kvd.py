@@ -2,6 +2,7 @@
 
 import os
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from .http import Service
 from .postgres import Postgres
-from .process import Command, Server, free_port, output_of
+from .process import Command, Failure, Server, free_port, output_of
 from .work import PREFIX, VALUE_BYTES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,8 +28,10 @@ class Footprint:
 
 
 def build() -> tuple[Path, Path]:
-    """kvd and kvctl, as released."""
-    output_of(["cargo", "build", "--release", "--locked", "-p", "api", "-p", "cli"], cwd=ROOT)
+    """kvd and kvctl, as released. Takes minutes, so cargo may show how far it is."""
+    cargo = ["cargo", "build", "--release", "--locked", "-p", "api", "-p", "cli"]
+    if subprocess.run(cargo, cwd=ROOT).returncode != 0:
+        raise Failure("kvd cannot be built")
     return TARGET / "release/kvd", TARGET / "release/kvctl"
 
 

@@ -26,7 +26,7 @@ def main(results: Path, plot: Path) -> None:
     for column, (operation, title) in enumerate(operations.items()):
         rate, latency = axes[0][column], axes[1][column]
         rate.set_title(title)
-        rate.set_ylabel("a second")
+        rate.set_ylabel("requests, transactions a second")
         latency.set_ylabel("latency in ms: p50, p99 dashed")
         latency.set_xlabel("connections")
         draw(rate, latency, [round for round in rounds if round["work"].startswith(f"{operation}-")])
@@ -53,9 +53,12 @@ def draw(rate: Axes, latency: Axes, rounds: list[dict[str, Any]]) -> None:
         latency.plot(connections, medians("p99"), color=colour, marker="o", linestyle="--")
     rate.legend(frameon=False)
     rate.set_ylim(bottom=0)
+    rate.yaxis.set_major_formatter("{x:,.0f}")
     latency.set_yscale("log")
+    latency.yaxis.set_major_formatter("{x:g}")
     for axes in (rate, latency):
         axes.set_xscale("log", base=4)
+        axes.minorticks_off()
         axes.set_xticks(connections, [str(count) for count in connections])
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

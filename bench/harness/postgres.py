@@ -14,7 +14,7 @@ from .process import Command, Failure, Server, free_port, output_of
 
 PROGRAMS = ("initdb", "postgres", "pg_isready", "psql", "pgbench")
 # As in production, but for two: nothing runs by itself in the middle of a round. Checkpoints are put off beyond the
-# end, and instead of autovacuum the table is vacuumed before every round of writes.
+# end, and the table is vacuumed before every round instead of by autovacuum.
 SETTINGS = {
     "max_connections": "400",
     "shared_buffers": "1GB",

@@ -53,15 +53,15 @@ def rate_table(results: Results, works: Sequence[Work]) -> str:
     for work in works:
         for subject in results.subjects(work.name):
             row = [work.name, subject, number(results.median(work.name, subject, rate))]
+            row += [str(threads(results, work.name, subject))]
             if subject == "kvd":
-                row += ["", "", ""]
+                row += ["", ""]
             else:
                 goal = {Pgbench.name: work.goal, peers.NAME: work.peer_goal}.get(subject)
                 ratio = results.median(work.name, "kvd", rate) / results.median(work.name, subject, rate)
                 row += [f"{ratio:.2f} ({spread(results, work.name, subject)})", at_least(ratio, goal)]
-                row += [str(threads(results, work.name, subject))]
             rows.append(row)
-    return table(["work", "subject", "a second", "kvd is × as fast", "goal", "threads"], rows)
+    return table(["work", "subject", "a second", "threads", "kvd is × as fast", "goal"], rows)
 
 
 def spread(results: Results, work: str, subject: str) -> str:

@@ -39,9 +39,10 @@ def item_rounds(
     """Every subject does every work, round after round."""
 
     def run(subject: Subject, work: Work, threads: int, seconds: int) -> Sample:
+        """Every run finds the table alike, whoever wrote to it before."""
+        postgres.sql(database, "VACUUM items")
         if work.operation == "get":
             return subject.run(work, threads, seconds)
-        postgres.sql(database, "VACUUM items")
         before = written(postgres, database)
         sample = subject.run(work, threads, seconds)
         if written(postgres, database) - before < sample.done:

@@ -30,15 +30,17 @@ class Work:
 
 
 WORKS = (
+    Work("get", 1, goal=0.45),
+    Work("get", 4),
+    Work("get", 16),
     Work("get", 64, goal=1.0, peer_goal=30),
     Work("get", 256, goal=1.4),
-    Work("get", 1, goal=0.45),
+    Work("put", 1, goal=0.6),
+    Work("put", 4),
+    Work("put", 16),
     Work("put", 64, goal=1.2),
     Work("put", 256, goal=1.8),
-    Work("put", 1, goal=0.6),
 )
-# For the plot only.
-MORE_WORKS = tuple(Work(operation, connections) for operation in ("get", "put") for connections in (4, 16))
 
 
 @dataclass(frozen=True)
