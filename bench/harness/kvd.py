@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .http import Service
 from .postgres import Postgres
 from .process import Command, Failure, Server, free_port, output_of
 from .work import PREFIX, VALUE_BYTES
+from .wrk import Service
 
 ROOT = Path(__file__).parent.parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 
 
 @dataclass(frozen=True)

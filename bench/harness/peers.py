@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .http import Service
 from .kvd import ROOT, TARGET
 from .postgres import Postgres
 from .process import Command, Server, free_port, output_of
+from .wrk import Service
 
 BENCH = ROOT / "bench"
 NAME = "FastAPI + Django"

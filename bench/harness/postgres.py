@@ -83,7 +83,7 @@ def find_programs() -> Path:
     debian = Path("/usr/lib/postgresql").glob("*/bin")
     newest_first = sorted(debian, key=lambda folder: int(folder.parent.name), reverse=True)
     for folder in [*map(Path, os.get_exec_path()), *newest_first]:
-        if all((folder / name).is_file() for name in PROGRAMS):
+        if all(shutil.which(name, path=str(folder)) for name in PROGRAMS):
             return folder
     raise Failure(f"no PostgreSQL ({', '.join(PROGRAMS)}) found: apt-get install postgresql")
 

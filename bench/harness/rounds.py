@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .http import Service
 from .pgbench import Pgbench
 from .postgres import Postgres
 from .process import Failure
 from .work import DEEP_ITEMS, Sample, Subject, Work
+from .wrk import Service
 
 CURSOR_PAGE_SIZE = 100
 DEEP_PAGE = "/items/?page=10000&page_size=10"
