@@ -1,0 +1,1 @@
+"""The parts of `bench/run`: servers, what is measured on them, and what is reported."""

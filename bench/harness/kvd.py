@@ -1,0 +1,68 @@
+"""kvd itself: its programs, its data, its start."""
+
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .postgres import Postgres
+from .process import Command, Failure, Server, free_port, output_of
+from .work import PREFIX, VALUE_BYTES
+from .wrk import Service
+
+ROOT = Path(__file__).parent.parent.parent
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What kvd takes before anybody asks it for anything."""
+
+    start_milliseconds: float
+    idle_bytes: int
+    binary_bytes: int
+
+
+def build() -> tuple[Path, Path]:
+    """kvd and kvctl, as released. Takes minutes, so cargo may show how far it is."""
+    cargo = ["cargo", "build", "--release", "--locked", "-p", "api", "-p", "cli"]
+    if subprocess.run(cargo, cwd=ROOT).returncode != 0:
+        raise Failure("kvd cannot be built")
+    return TARGET / "release/kvd", TARGET / "release/kvctl"
+
+
+def fill(kvctl: Path, postgres: Postgres, database: str, count: int) -> None:
+    """A new database with so many items, as autovacuum would leave it."""
+    postgres.sql("postgres", f"CREATE DATABASE {database}")
+    env = {"DATABASE_URL": postgres.url(database)}
+    output_of([kvctl, "migrate"], env=env)
+    seed = ["seed", "--prefix", PREFIX, "--count", str(count), "--value-bytes", str(VALUE_BYTES)]
+    output_of([kvctl, *seed], env=env)
+    postgres.sql(database, "VACUUM (ANALYZE) items")
+    postgres.sql(database, "CHECKPOINT")
+
+
+@contextmanager
+def serve(kvd: Path, url: str, folder: Path, name: str = "kvd") -> Iterator[Service]:
+    """Everything at its default, the log too, but for the limit of requests."""
+    port = free_port()
+    command: Command = [kvd, "--listen", f"127.0.0.1:{port}", "--rate-limit", "0"]
+    with Server(command, folder / f"{name}.log", env={"DATABASE_URL": url}) as server:
+        service = Service(name, server, port)
+        server.wait_until(service.answers)
+        yield service
+
+
+def footprint(kvd: Path, url: str, folder: Path, starts: int) -> Footprint:
+    milliseconds, resident = [], []
+    for _ in range(starts):
+        before = time.perf_counter()
+        with serve(kvd, url, folder) as service:
+            milliseconds.append((time.perf_counter() - before) * 1000)
+            time.sleep(0.5)
+            resident.append(service.server.memory("VmRSS"))
+    return Footprint(statistics.median(milliseconds), int(statistics.median(resident)), kvd.stat().st_size)

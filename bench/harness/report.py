@@ -1,0 +1,151 @@
+"""From raw rounds to tables in Markdown."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from . import peers
+from .kvd import Footprint
+from .pgbench import Pgbench
+from .rounds import Plan, Round
+from .work import Sample, Work
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Results:
+    """All there is to report."""
+
+    machine: dict[str, str]
+    plan: Plan
+    rounds: list[Round]
+    footprint: Footprint
+    peak_bytes: int
+
+    def subjects(self, work: str) -> list[str]:
+        return list(dict.fromkeys(round.subject for round in self.rounds if round.work == work))
+
+    def values(self, work: str, subject: str, of: Callable[[Sample], float]) -> list[float]:
+        return [of(round.sample) for round in self.rounds if (round.work, round.subject) == (work, subject)]
+
+    def median(self, work: str, subject: str, of: Callable[[Sample], float]) -> float:
+        return statistics.median(self.values(work, subject, of))
+
+
+def markdown(results: Results, works: Sequence[Work]) -> str:
+    names = {round.work for round in results.rounds}
+    parts = [
+        f"Medians. Rounds: {results.plan.rounds}, of {results.plan.seconds} s each.",
+        table(["", ""], [list(row) for row in results.machine.items()]),
+    ]
+    if works:
+        parts += ["## Rates", rate_table(results, works), "## Latencies", latency_table(results, works)]
+    if names & {"cursor-first", "page-counted"}:
+        parts += ["## Lists of 1 000 000 items, one connection", list_table(results, names)]
+    parts += ["## Footprint", footprint_table(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def rate_table(results: Results, works: Sequence[Work]) -> str:
+    """Requests and transactions in a second; in brackets the lowest and highest ratio of one round."""
+    rows = []
+    for work in works:
+        for subject in results.subjects(work.name):
+            row = [work.name, subject, number(results.median(work.name, subject, rate))]
+            row += [str(threads(results, work.name, subject))]
+            if subject == "kvd":
+                row += ["", ""]
+            else:
+                goal = {Pgbench.name: work.goal, peers.NAME: work.peer_goal}.get(subject)
+                ratio = results.median(work.name, "kvd", rate) / results.median(work.name, subject, rate)
+                row += [f"{ratio:.2f} ({spread(results, work.name, subject)})", at_least(ratio, goal)]
+            rows.append(row)
+    return table(["work", "subject", "a second", "threads", "kvd is × as fast", "goal"], rows)
+
+
+def spread(results: Results, work: str, subject: str) -> str:
+    pairs = zip(results.values(work, "kvd", rate), results.values(work, subject, rate), strict=True)
+    ratios = sorted(kvd / other for kvd, other in pairs)
+    return f"{ratios[0]:.2f}–{ratios[-1]:.2f}"
+
+
+def threads(results: Results, work: str, subject: str) -> int:
+    return next(round.threads for round in results.rounds if (round.work, round.subject) == (work, subject))
+
+
+def latency_table(results: Results, works: Sequence[Work]) -> str:
+    rows = [
+        [work.name, subject]
+        + [f"{results.median(work.name, subject, of):.2f} ms" for of in (median_latency, high_latency)]
+        for work in works
+        for subject in results.subjects(work.name)
+    ]
+    return table(["work", "subject", "p50", "p99"], rows)
+
+
+def list_table(results: Results, names: set[str]) -> str:
+    def latency(work: str, subject: str = "kvd") -> float:
+        return results.median(work, subject, median_latency)
+
+    rows = []
+    if "cursor-first" in names:
+        first, last = latency("cursor-first"), latency("cursor-last")
+        rows += [
+            ["cursor page of 100, first", f"{first:.2f} ms", ""],
+            ["cursor page of 100, last", f"{last:.2f} ms", ""],
+            ["last against first", f"{last / first:.2f} ×", at_most(last / first, 1.2, "×")],
+        ]
+    if "page-counted" in names:
+        uncounted, counted, count = latency("page-uncounted"), latency("page-counted"), latency("count", Pgbench.name)
+        rows += [
+            ["page 10 000 of 10, `count=none`", f"{uncounted:.2f} ms", ""],
+            ["page 10 000 of 10, with the count", f"{counted:.2f} ms", ""],
+            ["`SELECT count(*)` by pgbench", f"{count:.2f} ms", ""],
+            ["page 10 000 beside the count", f"{counted - count:.2f} ms", at_most(counted - count, 25, "ms")],
+        ]
+    return table(["work", "p50", "goal"], rows)
+
+
+def footprint_table(results: Results) -> str:
+    footprint = results.footprint
+    start, idle, binary = footprint.start_milliseconds, footprint.idle_bytes / MIB, footprint.binary_bytes / MIB
+    peak = results.peak_bytes / MIB
+    rows = [
+        ["start to first answer", f"{start:.0f} ms", at_most(start, 150, "ms")],
+        ["resident memory, idle", f"{idle:.1f} MiB", at_most(idle, 20, "MiB")],
+        ["resident memory, highest in all rounds", f"{peak:.1f} MiB", at_most(peak, 64, "MiB")],
+        ["binary", f"{binary:.1f} MiB", at_most(binary, 25, "MiB")],
+    ]
+    return table(["what", "kvd", "goal"], rows)
+
+
+def rate(sample: Sample) -> float:
+    return sample.rate
+
+
+def median_latency(sample: Sample) -> float:
+    return sample.p50
+
+
+def high_latency(sample: Sample) -> float:
+    return sample.p99
+
+
+def at_least(value: float, goal: float | None) -> str:
+    return "" if goal is None else f"{goal:g} × or more: {'met' if value >= goal else 'not met'}"
+
+
+def at_most(value: float, goal: float, unit: str) -> str:
+    return f"{goal:g} {unit} at most: {'met' if value <= goal else 'not met'}"
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}".replace(",", " ")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Padded, so that it reads as well in a terminal."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = [head, ["-" * width for width in widths], *rows]
+    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
