@@ -224,6 +224,24 @@ def test_a_proxy_that_fails_leaves_a_write_unknown(
     assert (caught.value.status, caught.value.code) == (status, None)
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        answer(503, '{"code": "overloaded"}', "application/json"),
+        problem(503, "no-code-of-kvd"),
+        answer(503, "{}", "application/problem+json"),
+    ],
+)
+def test_a_503_that_is_not_kvds_promises_nothing(connect: Connect, foreign: bytes) -> None:
+    with serve(foreign, ITEM, foreign, ITEM) as server:
+        client = connect(server.url)
+        with pytest.raises(OutcomeUnknown):
+            client.put("k", "w")
+        assert server.methods == ["PUT"]
+        server.answers.popleft()
+        assert client.get("k").value == "v"
+
+
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_proxy_that_fails_is_asked_again_for_a_read(connect: Connect, status: int) -> None:
     with serve(page(status), page(status, Retry_After="0"), ITEM) as server:
@@ -298,6 +316,14 @@ def test_a_wait_longer_than_the_deadline_is_not_begun(connect: Connect) -> None:
 def test_a_retry_after_that_says_nothing(connect: Connect, retry_after: str) -> None:
     with serve(problem(503, "overloaded", Retry_After=retry_after), ITEM) as server:
         assert connect(server.url).put("k", "v").value == "v"
+
+
+@every_write
+def test_after_the_deadline_nothing_is_sent(connect: Connect, write: str) -> None:
+    with serve(ITEM) as server:
+        with pytest.raises(Unavailable, match="deadline has passed"):
+            WRITES[write](connect(server.url, deadline=0))
+        assert server.requests == []
 
 
 @every_write

@@ -260,8 +260,9 @@ def _backoff() -> Iterator[float]:
 
 def _within(timeout: httpx.Timeout, until: float) -> httpx.Timeout:
     """The timeout, cut to what is left until the deadline."""
-    # A socket takes no timeout of 0.
-    left = max(until - time.monotonic(), 0.001)
+    left = until - time.monotonic()
+    if left <= 0:
+        raise Unavailable("The deadline has passed: nothing was sent")
     steps = timeout.as_dict().items()
     return httpx.Timeout(
         **{step: left if most is None else min(most, left) for step, most in steps}
