@@ -1,0 +1,174 @@
+"""The exceptions, and which answer or failure of the network becomes which."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class KvdError(Exception):
+    """What went wrong: every exception here is one of these.
+
+    `code` is the one of kvd's problem document; it is `None` if the answer had no such document
+    (it came from a proxy) or if there was no answer, and then `status` is `None` too.
+    `request_id` is the id under which kvd's log has the request.
+
+    After any error but `OutcomeUnknown` nothing was written.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        """The detail, and in brackets what is known of the answer."""
+        request = self.request_id and f"request {self.request_id}"
+        known = [str(part) for part in (self.status, self.code, request) if part]
+        return f"{self.detail} [{', '.join(known)}]" if known else self.detail
+
+
+class InvalidRequest(KvdError):
+    """The key, the value or another argument breaks a rule of kvd (400)."""
+
+
+class NotFound(KvdError):
+    """There is no item with this key (404)."""
+
+
+class KeyExists(KvdError):
+    """There is an item with this key already (409)."""
+
+
+class PreconditionFailed(KvdError):
+    """The item is not as the condition wants it (412)."""
+
+    etag: str | None = None
+    """The item's tag now; `None` if there is no item."""
+
+
+class ValueTooLarge(KvdError):
+    """The value has more bytes than the server takes (413)."""
+
+
+class RateLimited(KvdError):
+    """The quota is used up until after the deadline (429)."""
+
+    retry_after: float | None = None
+    """Seconds until a request is let in."""
+
+
+class Unavailable(KvdError):
+    """Nobody could serve the request until the deadline (503, or no connection)."""
+
+    retry_after: float | None = None
+    """Seconds to wait, if the server said so."""
+
+
+class OutcomeUnknown(KvdError):
+    """Nobody said what became of a write (504, or the connection was lost).
+
+    It may have been applied, or may still be. Reading back can prove that it was, never that it
+    was not; a retry with `if_match` is safe.
+    """
+
+
+_BY_CODE: Mapping[str, type[KvdError]] = {
+    "invalid-request": InvalidRequest,
+    "invalid-key": InvalidRequest,
+    "invalid-value": InvalidRequest,
+    "item-not-found": NotFound,
+    "key-exists": KeyExists,
+    "precondition-failed": PreconditionFailed,
+    "value-too-large": ValueTooLarge,
+    "rate-limited": RateLimited,
+    "database-unavailable": Unavailable,
+    "overloaded": Unavailable,
+    "outcome-unknown": OutcomeUnknown,
+}
+
+# Before any byte of the request was sent.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+def from_failure(failure: httpx.RequestError, *, write: bool) -> KvdError:
+    """The exception for a request that got no answer."""
+    lost = write and not isinstance(failure, _NOT_SENT)
+    kind = OutcomeUnknown if lost else Unavailable
+    error = kind(f"{type(failure).__name__}: {failure}")
+    error.__cause__ = failure
+    return error
+
+
+def from_answer(response: httpx.Response, *, write: bool) -> KvdError:
+    """The exception for an answer that is not what was asked for."""
+    problem = _problem(response)
+    status, code = response.status_code, problem.get("code")
+    no_problem = f"{status} {response.reason_phrase} is no answer of kvd"
+    error = (_BY_CODE.get(str(code)) or _by_status(status, write=write))(
+        problem.get("detail", no_problem),
+        code=code,
+        status=status,
+        request_id=response.headers.get("X-Request-Id"),
+    )
+    if isinstance(error, PreconditionFailed):
+        error.etag = _etag(response.headers)
+    if isinstance(error, RateLimited | Unavailable):
+        error.retry_after = _retry_after(response.headers)
+    return error
+
+
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
+        return {}
+    try:
+        problem = response.json()
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def _by_status(status: int, *, write: bool) -> type[KvdError]:
+    """For proxies and for `internal`: they promise nothing, except that 4xx was not served."""
+    if status == 413:
+        return ValueTooLarge
+    if status == 429:
+        return RateLimited
+    if write and (status < 300 or status >= 500):
+        return OutcomeUnknown
+    if status in (502, 503, 504):
+        return Unavailable
+    return KvdError
+
+
+def _etag(headers: Mapping[str, str]) -> str | None:
+    # Proxies that compress answers weaken their tags.
+    etag = headers.get("ETag")
+    return etag and etag.removeprefix("W/").strip('"')
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """In seconds: kvd sends seconds, proxies may send a date (RFC 9110)."""
+    value = headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (at.astimezone(timezone.utc) - datetime.now(timezone.utc)).total_seconds())

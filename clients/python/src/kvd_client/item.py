@@ -1,0 +1,40 @@
+"""The item, as kvd sends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Item:
+    """A key with its value.
+
+    `version` is 1 at creation and one more with every update; `etag` names this state of the item,
+    for `if_match`. Times are in UTC.
+    """
+
+    key: str
+    value: str
+    version: int
+    etag: str
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def from_json(cls, document: Any) -> Item:
+        """Raises `KeyError`, `TypeError` or `ValueError` if the document is no item."""
+        return cls(
+            key=document["key"],
+            value=document["value"],
+            version=document["version"],
+            etag=document["etag"],
+            created_at=_time(document["created_at"]),
+            updated_at=_time(document["updated_at"]),
+        )
+
+
+def _time(rfc3339: str) -> datetime:
+    # Python 3.10 does not know the Z.
+    return datetime.fromisoformat(rfc3339.replace("Z", "+00:00"))
