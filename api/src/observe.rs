@@ -1,4 +1,5 @@
-//! Around every request: its id, its client, one line in the log, the metrics.
+//! Around every request: its id, its client, the metrics, and one line in the log. That is for who
+//! asks for it (`debug`), unless the request failed.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,7 +8,7 @@ use poem::{
     http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 use tracing::Instrument;
-use uuid::Uuid;
+use uuid::Builder;
 
 use crate::{
     client_ip::{TrustedProxies, client_ip},
@@ -46,16 +47,24 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observe<E> {
         let taken = begun.elapsed();
         let status = response.status();
         self.metrics.request_ends(route, &method, status, taken);
-        span.in_scope(|| {
-            tracing::info!(
-                %method,
-                route = route.template(),
-                status = status.as_u16(),
-                duration_ms = taken.as_micros() as f64 / 1000.0,
-                client = %client.0,
-                "request"
-            );
-        });
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::$level!(
+                    parent: &span,
+                    %method,
+                    route = route.template(),
+                    status = status.as_u16(),
+                    duration_ms = taken.as_micros() as f64 / 1000.0,
+                    client = %client.0,
+                    "request"
+                )
+            };
+        }
+        if status.is_server_error() {
+            log!(info);
+        } else {
+            log!(debug);
+        }
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, id);
         headers.insert(
@@ -96,7 +105,9 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     };
     let given = headers.get(X_REQUEST_ID).filter(usable).cloned();
     given.unwrap_or_else(|| {
-        let id = Uuid::new_v4().simple().to_string();
+        // Told apart is enough; nobody has to guess in vain.
+        let id = Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
+        let id = id.simple().to_string();
         HeaderValue::try_from(id).expect("hexadecimal digits are visible ASCII")
     })
 }

@@ -1,5 +1,6 @@
 //! The table `items` as SeaORM sees it.
 
+use chrono::SecondsFormat;
 use sea_orm::entity::prelude::*;
 
 use crate::ETag;
@@ -30,7 +31,7 @@ impl ActiveModelBehavior for ActiveModel {}
 
 /// A time as both programs write it: RFC 3339, UTC, microseconds (`2026-01-31T09:30:00.123456Z`).
 pub fn rfc3339(time: &DateTimeUtc) -> String {
-    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 impl Model {

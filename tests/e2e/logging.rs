@@ -11,6 +11,7 @@ tests::list! {
         the_request_id_of_the_answer_is_the_one_in_the_log,
         an_id_of_1_to_128_visible_ascii_characters_is_taken_over,
         rust_log_sets_levels,
+        without_rust_log_requests_that_did_not_fail_are_no_lines,
         a_wrong_rust_log_is_exit_code_2
 }
 
@@ -100,7 +101,7 @@ async fn each_line_of_a_json_log_is_json(env: Env) {
     assert_eq!(line["client"], "127.0.0.1");
     assert!(line["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0));
     assert!(holds(line, id), "no id in {line}");
-    assert!(line["timestamp"].is_string() && line["level"] == "INFO");
+    assert!(line["timestamp"].is_string() && line["level"] == "DEBUG");
 }
 
 /// Whether some member, however deep, is this text.
@@ -159,12 +160,29 @@ async fn an_id_of_1_to_128_visible_ascii_characters_is_taken_over(env: Env) {
 }
 
 async fn rust_log_sets_levels(env: Env) {
-    for (level, logged) in [("info", true), ("warn", false), ("off", false), ("", true)] {
+    for (level, logged) in [
+        ("debug", true),
+        ("api::observe=debug", true),
+        ("info", false),
+        ("off", false),
+        ("", false),
+    ] {
         let kvd = env.kvd().env("RUST_LOG", level).start().await;
         let id = answered(&kvd, "look-for-me").await;
         let log = kvd.stop().await.expect(0).stderr;
         assert_eq!(log.contains(&id), logged, "RUST_LOG={level}: {log}");
     }
+}
+
+async fn without_rust_log_requests_that_did_not_fail_are_no_lines(env: Env) {
+    let kvd = env.kvd().without_env("RUST_LOG").start().await;
+    for id in ["fine", "missing"] {
+        let path = format!("/items/{id}");
+        let _answer = kvd.get(&path).header("X-Request-Id", id).await;
+    }
+    let log = kvd.stop().await.expect(0).stderr;
+    assert!(log.contains("starting") && log.contains("leaving"), "{log}");
+    assert!(!log.contains("fine") && !log.contains("missing"), "{log}");
 }
 
 async fn a_wrong_rust_log_is_exit_code_2(env: Env) {

@@ -52,6 +52,8 @@ impl Start {
             .env("DATABASE_URL", database.url())
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("RATE_LIMIT", "0")
+            // With a line for each request.
+            .env("RUST_LOG", "info,api::observe=debug")
     }
 
     /// A flag with a value.

@@ -7,7 +7,10 @@ pub mod window;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,28 +25,50 @@ use self::window::{Decision, Log, Quota};
 /// the longest is forgotten first, and `evictions` counts it if its window was not over.
 pub struct RateLimiter {
     quota: Quota,
+    max_clients: u64,
     /// All times are spans since this moment.
     epoch: Instant,
-    logs: Cache<IpAddr, Arc<Mutex<Log>>>,
+    clients: Cache<IpAddr, Arc<Mutex<Client>>>,
+    /// How often something was put into the cache.
+    insertions: AtomicU64,
+}
+
+#[derive(Default)]
+struct Client {
+    log: Log,
+    refreshed: Refreshed,
+}
+
+/// When a client was last put into the cache.
+#[derive(Clone, Copy, Default)]
+struct Refreshed {
+    at: Duration,
+    insertions: u64,
 }
 
 impl RateLimiter {
     pub fn new(quota: Quota, max_clients: u64, evictions: IntCounter) -> Self {
         let epoch = Instant::now();
-        let logs = Cache::builder()
+        let clients = Cache::builder()
             .max_capacity(max_clients)
             // The default policy keeps frequent clients and drops new ones, which would then be
             // without limit.
             .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(quota.window)
-            .eviction_listener(move |_, log: Arc<Mutex<Log>>, cause| {
+            .eviction_listener(move |_, client: Arc<Mutex<Client>>, cause| {
                 if cause == RemovalCause::Size {
-                    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-                    evictions.inc_by(log.is_live(epoch.elapsed(), quota).into());
+                    let client = client.lock().unwrap_or_else(PoisonError::into_inner);
+                    evictions.inc_by(client.log.is_live(epoch.elapsed(), quota).into());
                 }
             })
             .build();
-        Self { quota, epoch, logs }
+        Self {
+            quota,
+            max_clients,
+            epoch,
+            clients,
+            insertions: AtomicU64::new(1),
+        }
     }
 
     pub fn quota(&self) -> Quota {
@@ -51,25 +76,43 @@ impl RateLimiter {
     }
 
     /// Decides about a request of this client now.
-    pub fn admit(&self, client: IpAddr) -> Decision {
-        let log = self.logs.get_with(client, Arc::default);
-        let decision = {
-            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.admit(self.now(), self.quota)
+    pub fn admit(&self, address: IpAddr) -> Decision {
+        let client = self.clients.get(&address);
+        let client = client.unwrap_or_else(|| self.clients.get_with(address, Arc::default));
+        let (decision, is_fresh) = {
+            let mut client = client.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = self.epoch.elapsed();
+            let insertions = self.insertions.load(Ordering::Relaxed);
+            let is_fresh = self.is_fresh(client.refreshed, now, insertions);
+            if !is_fresh {
+                client.refreshed = Refreshed {
+                    at: now,
+                    insertions,
+                };
+            }
+            (client.log.admit(now, self.quota), is_fresh)
         };
-        // The cache may miss that an entry was read, or learn it late, but not that it was written:
-        // only so does a client that goes on sending stay the most recent one.
-        self.logs.insert(client, log);
+        if !is_fresh {
+            self.insertions.fetch_add(1, Ordering::Relaxed);
+            self.clients.insert(address, client);
+        }
         decision
+    }
+
+    /// Whether the client is far from being evicted or forgotten.
+    ///
+    /// The cache may miss that an entry was read, or learn it late, but not that it was put in. So
+    /// who goes on sending is put in again before a quarter of the cache is newer, or of the time
+    /// is over.
+    fn is_fresh(&self, refreshed: Refreshed, now: Duration, insertions: u64) -> bool {
+        refreshed.insertions > 0
+            && insertions - refreshed.insertions < self.max_clients.div_ceil(4)
+            && now.saturating_sub(refreshed.at) < self.quota.window / 4
     }
 
     /// How many clients are remembered, roughly.
     pub fn clients(&self) -> u64 {
-        self.logs.entry_count()
-    }
-
-    fn now(&self) -> Duration {
-        self.epoch.elapsed()
+        self.clients.entry_count()
     }
 }
 
@@ -119,7 +162,7 @@ mod tests {
         for number in 0..1000 {
             assert_eq!(admitted(&limiter, client(number), 61), 60, "{number}");
         }
-        limiter.logs.run_pending_tasks();
+        limiter.clients.run_pending_tasks();
         assert_eq!(limiter.clients(), 1000);
         assert_eq!(evictions.get(), 0);
     }
@@ -134,7 +177,7 @@ mod tests {
             }
             limiter.admit(client(number));
         }
-        limiter.logs.run_pending_tasks();
+        limiter.clients.run_pending_tasks();
         assert_eq!(busy, QUOTA.limit, "its window was lost");
         assert!(evictions.get() > 4000, "{}", evictions.get());
         assert!(limiter.clients() <= 100);
