@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The system's takes twice as long for the many small pieces of a request.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A mistake in the configuration.
 const MISTAKE: u8 = 2;
