@@ -33,7 +33,7 @@ def serve(postgres: Postgres, database: str, folder: Path) -> Iterator[Service]:
     command: Command = [
         *(python(), "-m", "uvicorn", "app:app", "--app-dir", BENCH / "peers"),
         *("--host", "127.0.0.1", "--port", str(port), "--workers", str(WORKERS)),
-        *("--loop", "uvloop", "--http", "httptools"),
+        *("--loop", "uvloop", "--http", "httptools", "--no-access-log"),
     ]
     with Server(command, folder / "peers.log", env=postgres.env | {"PGDATABASE": database}) as server:
         service = Service(NAME, server, port)
