@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             return fail(&format!("{line} (see kvd --help)"), MISTAKE);
         }
     };
-    if let Err(line) = telemetry::start(config.log_format) {
+    if let Err(line) = telemetry::start(config.log_format, config.dev) {
         return fail(&line, MISTAKE);
     }
     match serve(&config) {

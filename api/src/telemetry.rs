@@ -6,15 +6,17 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 use crate::config::LogFormat;
 
-/// Starts the log. `RUST_LOG` sets levels; without it everything from `info` up is written.
+/// Starts the log. `RUST_LOG` sets levels; without it everything from `info` up is written, and in
+/// development each request.
 ///
 /// # Errors
 /// One line that says what is wrong with `RUST_LOG`.
-pub fn start(format: LogFormat) -> Result<(), String> {
+pub fn start(format: LogFormat, dev: bool) -> Result<(), String> {
     let levels = match std::env::var("RUST_LOG") {
         Ok(directives) if !directives.is_empty() => {
             EnvFilter::try_new(&directives).map_err(|error| format!("RUST_LOG: {error}"))?
         }
+        _ if dev => EnvFilter::new("info,api::observe=debug"),
         _ => EnvFilter::new("info"),
     };
     let registry = tracing_subscriber::registry().with(levels);
