@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::quality::RandomState;
 use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
 use prometheus::IntCounter;
 
@@ -28,7 +29,7 @@ pub struct RateLimiter {
     max_clients: u64,
     /// All times are spans since this moment.
     epoch: Instant,
-    clients: Cache<IpAddr, Arc<Mutex<Client>>>,
+    clients: Cache<IpAddr, Arc<Mutex<Client>>, RandomState>,
     /// How often something was put into the cache.
     insertions: AtomicU64,
 }
@@ -61,7 +62,8 @@ impl RateLimiter {
                     evictions.inc_by(client.log.is_live(epoch.elapsed(), quota).into());
                 }
             })
-            .build();
+            // Seeded, so that nobody can choose addresses that collide.
+            .build_with_hasher(RandomState::default());
         Self {
             quota,
             max_clients,
