@@ -78,7 +78,8 @@ impl Inner {
         tokio::spawn(async move {
             let mut next = Some(batch);
             while let Some(mut batch) = next {
-                let lookups = mem::take(&mut batch.calls);
+                let mut lookups = mem::take(&mut batch.calls);
+                lookups.sort_unstable_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
                 let found = self.gather.watch(self.find_all(&lookups), |late| {
                     self.clone().start(late);
                 });
@@ -90,9 +91,11 @@ impl Inner {
         });
     }
 
+    /// Each item once; `lookups` are in the order of their keys.
     async fn find_all(&self, lookups: &[Lookup]) -> Result<Vec<Item>, DbErr> {
-        let keys = lookups.iter().map(|lookup| lookup.key.as_str());
-        self.line.read(&Keys(keys.collect())).await
+        let mut keys: Vec<&str> = lookups.iter().map(|lookup| lookup.key.as_str()).collect();
+        keys.dedup();
+        self.line.read(&Keys(keys)).await
     }
 }
 
@@ -106,8 +109,9 @@ impl Query for Keys<'_> {
     }
 }
 
-/// Gives each its item; only who asks for the same key as somebody else gets a copy.
-fn answer(mut lookups: Vec<Lookup>, found: Result<Vec<Item>, DbErr>) {
+/// Gives each of `lookups`, which are in the order of their keys, its item. Only who asks for the
+/// same key as somebody else gets a copy.
+fn answer(lookups: Vec<Lookup>, found: Result<Vec<Item>, DbErr>) {
     let mut found = match found {
         Ok(found) => found,
         Err(error) => {
@@ -117,7 +121,6 @@ fn answer(mut lookups: Vec<Lookup>, found: Result<Vec<Item>, DbErr>) {
             return;
         }
     };
-    lookups.sort_unstable_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
     found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     let mut items = found.into_iter().peekable();
     let mut lookups = lookups.into_iter().peekable();

@@ -57,6 +57,7 @@ mod secrets;
 mod service;
 mod shutdown;
 mod slow_readers;
+mod together;
 mod values;
 
 fn main() -> ExitCode {
@@ -115,6 +116,7 @@ fn main() -> ExitCode {
         service::tests(),
         shutdown::tests(),
         slow_readers::tests(),
+        together::tests(),
         values::tests(),
     ];
     tests::suite::run(&topics.concat())
