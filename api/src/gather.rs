@@ -9,11 +9,13 @@
 use std::{
     collections::{HashSet, VecDeque},
     future::Future,
+    panic::AssertUnwindSafe,
     pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
 
 /// A batch that takes longer does not keep the next one waiting.
@@ -95,15 +97,20 @@ impl<C: Call> Gather<C> {
     }
 
     /// Waits for the work of a batch. `start` is given what is to be sent beside it if it is late.
-    pub async fn watch<T>(&self, work: impl Future<Output = T>, start: impl FnOnce(Batch<C>)) -> T {
-        let mut work = pin!(work);
+    /// `None` if the work panicked: the next batch must go out all the same.
+    pub async fn watch<T>(
+        &self,
+        work: impl Future<Output = T>,
+        start: impl FnOnce(Batch<C>),
+    ) -> Option<T> {
+        let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
         if let Ok(done) = timeout(LATE, &mut work).await {
-            return done;
+            return done.ok();
         }
         if let Some(batch) = self.late(Instant::now()) {
             start(batch);
         }
-        work.await
+        work.await.ok()
     }
 
     fn late(&self, now: Instant) -> Option<Batch<C>> {
@@ -258,5 +265,16 @@ mod tests {
         let work = tokio::time::sleep(2 * LATE);
         gather.watch(work, |batch| started = Some(batch)).await;
         assert_eq!(keys(started.as_ref()), ["b"]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_end_of_its_own_batch_only() {
+        let gather = gather();
+        let first = gather.add(Put("a", 1)).unwrap();
+        gather.state().waiting.push_back(Put("b", 1));
+        let work = async { panic!("on purpose") };
+        let done: Option<()> = gather.watch(work, |_| ()).await;
+        assert_eq!(done, None);
+        assert_eq!(keys(gather.ended(&first).as_ref()), ["b"]);
     }
 }

@@ -86,7 +86,10 @@ impl Inner {
                 let found = found.await;
                 // The next ones first: these have their answers.
                 next = self.gather.ended(&batch);
-                answer(lookups, found);
+                // Who gets no answer says that something went wrong.
+                if let Some(found) = found {
+                    answer(lookups, found);
+                }
             }
         });
     }

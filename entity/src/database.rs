@@ -9,7 +9,7 @@ use sea_orm::{
         self, AssertSqlSafe, ConnectOptions, Executor, MySqlConnection,
         mysql::{MySqlConnectOptions, MySqlPoolOptions},
         postgres::{PgConnectOptions, PgPoolOptions},
-        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+        sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
     },
 };
 use tokio::time::timeout;
@@ -164,11 +164,11 @@ impl MySqlSettings {
                     timeout.as_millis().max(1)
                 );
             }
-            // Nor is it bounded how slowly an answer may be read: a day.
+            // Nor is it bounded how slowly an answer may be read, or how slowly lines may come: a day.
             None => {
                 session += " /*M! , SESSION max_statement_time = 0 */ \
                             /*!80000 , SESSION max_execution_time = 0 */ \
-                            , SESSION net_write_timeout = 86400";
+                            , SESSION net_write_timeout = 86400, SESSION wait_timeout = 86400";
             }
         }
         Self(session)
@@ -194,7 +194,6 @@ fn sqlite(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<SqliteC
     let options: SqliteConnectOptions = url.without_password().parse()?;
     let options = options
         .disable_statement_logging()
-        .journal_mode(SqliteJournalMode::Wal)
         // In WAL mode anything less can lose a committed write when the power fails.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(settings.lock_timeout);

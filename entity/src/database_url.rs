@@ -38,6 +38,8 @@ pub enum InvalidDatabaseUrl {
     Parameter(String),
     #[error("the file of the database URL's parameter {0} cannot be read: {1}")]
     File(String, String),
+    #[error("the database URL names no database: mysql://user@host/database")]
+    NoDatabase,
     #[error("an in-memory SQLite database is lost with each connection; name a file")]
     InMemory,
 }
@@ -118,6 +120,9 @@ impl FromStr for DatabaseUrl {
             Engine::MySql => {
                 text.parse::<MySqlConnectOptions>()
                     .map_err(|e| malformed(&e))?;
+                if matches!(parsed.path(), "" | "/") {
+                    return Err(InvalidDatabaseUrl::NoDatabase);
+                }
                 without_password(parsed, &MYSQL_PARAMETERS)?
             }
             Engine::Sqlite => {

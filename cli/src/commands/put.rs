@@ -1,6 +1,9 @@
 //! `kvctl put`
 
-use std::io::{self, Read};
+use std::{
+    fs::File,
+    io::{self, Read},
+};
 
 use clap::Args;
 use entity::{
@@ -53,7 +56,7 @@ impl Put {
         let key = key.map_err(|error| CliError::Usage(error.to_string()))?;
         let value = self
             .max
-            .value(read(&self.value)?)
+            .value(read(&self.value, self.max.max_value_bytes.into())?)
             .map_err(CliError::Usage)?;
         let (action, precondition) = match (self.if_match, self.create, self.update) {
             (Some(tag), ..) => (Action::Update(value), Precondition::is_tag(tag)),
@@ -88,17 +91,23 @@ impl Put {
     }
 }
 
-/// What the argument names: itself, a file or standard input.
-fn read(argument: &str) -> Result<String, CliError> {
+/// What the argument names: itself, a file or standard input; no more of it than shows that it is
+/// too large.
+fn read(argument: &str, most_bytes: u64) -> Result<String, CliError> {
+    let all = |source: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        let read = source.take(most_bytes + 1).read_to_end(&mut bytes);
+        read.map(|_| bytes)
+    };
     let (name, bytes) = match argument.strip_prefix('@') {
-        Some(path) => (path, std::fs::read(path)),
-        None if argument == "-" => {
-            let mut bytes = Vec::new();
-            let read = io::stdin().read_to_end(&mut bytes);
-            ("standard input", read.map(|_| bytes))
-        }
+        Some(path) => (path, File::open(path).and_then(|mut file| all(&mut file))),
+        None if argument == "-" => ("standard input", all(&mut io::stdin())),
         None => return Ok(argument.to_owned()),
     };
     let bytes = bytes.map_err(|error| CliError::io(name, error))?;
+    if bytes.len() as u64 > most_bytes {
+        // Too large, whatever its last character would be.
+        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+    }
     String::from_utf8(bytes).map_err(|_| CliError::Usage(format!("{name}: a value is UTF-8 text")))
 }

@@ -149,7 +149,7 @@ macro_rules! insert {
 }
 
 macro_rules! returning {
-    ($prepare:expr, $index:expr, $index_unsorted:expr, $begin:literal, $undo:literal, $dropped:literal, $now:literal) => {
+    ($prepare:expr, $index:expr, $index_unsorted:expr, $begin:literal, $undo:literal, $waits:literal, $dropped:literal, $now:literal) => {
         Dialect {
             prepare: $prepare,
             index: $index,
@@ -162,7 +162,7 @@ macro_rules! returning {
             begin: $begin,
             undo: $undo,
             chunk: chunk!("key", "$1", "$2"),
-            waits: true,
+            waits: $waits,
             create: insert!("INSERT", "key", "$1", "$2"),
             skip: concat!(
                 insert!("INSERT", "key", "$1", "$2"),
@@ -186,8 +186,12 @@ static POSTGRES: Dialect = returning!(
         "BEGIN",
         // The lines may come slowly.
         "SET LOCAL idle_in_transaction_session_timeout = 0",
-        "CREATE TEMPORARY TABLE kvctl_load ON COMMIT DROP AS \
-         SELECT version AS line, key, value FROM items WITH NO DATA",
+        // Who waits keeps what it has stored so far from others, also when nobody waits for it any
+        // more: the server notices only afterwards that its client is gone.
+        "SET LOCAL lock_timeout = '100ms'",
+        // Not made from the table items, which would be locked as long as lines come.
+        "CREATE TEMPORARY TABLE kvctl_load \
+         (line bigint NOT NULL, key text COLLATE \"C\" NOT NULL, value text NOT NULL) ON COMMIT DROP",
     ],
     &[
         "CREATE INDEX kvctl_load_key ON kvctl_load (key, line)",
@@ -202,6 +206,7 @@ static POSTGRES: Dialect = returning!(
     ],
     "SAVEPOINT merge",
     "ROLLBACK TO SAVEPOINT merge",
+    false,
     "ON COMMIT DROP",
     "clock_timestamp()"
 );
@@ -213,6 +218,7 @@ static SQLITE: Dialect = returning!(
     &["CREATE INDEX temp.kvctl_load_key ON kvctl_load (key, line)"],
     "BEGIN IMMEDIATE",
     "ROLLBACK",
+    true,
     "",
     "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 );
