@@ -1,6 +1,6 @@
 //! How to connect to a database.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use sea_orm::{
     DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector,
@@ -9,7 +9,7 @@ use sea_orm::{
         self, AssertSqlSafe, ConnectOptions, Executor, MySqlConnection,
         mysql::{MySqlConnectOptions, MySqlPoolOptions},
         postgres::{PgConnectOptions, PgPoolOptions},
-        sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
     },
 };
 use tokio::time::timeout;
@@ -197,6 +197,13 @@ fn sqlite(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<SqliteC
         // In WAL mode anything less can lose a committed write when the power fails.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(settings.lock_timeout);
+    let bytes = fs::metadata(options.get_filename()).map_or(0, |file| file.len());
+    let options = match bytes {
+        // So that who writes keeps nobody from reading. The file remembers it, and one that is
+        // there may be somebody else's.
+        0 => options.journal_mode(SqliteJournalMode::Wal),
+        _ => options,
+    };
     Ok(if settings.create_file {
         options.create_if_missing(true)
     } else {

@@ -164,12 +164,7 @@ async fn has_migration_table(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
 pub async fn up(db: &DatabaseConnection) -> Result<Migrated, MigrateError> {
     let transaction = lock(db).await?;
     let done = up_locked(&transaction).await;
-    let done = unlock(transaction, done).await?;
-    if db.get_database_backend() == DbBackend::Sqlite && !done.applied.is_empty() {
-        // So that who writes does not keep others from reading. The file remembers it.
-        db.execute_unprepared("PRAGMA journal_mode = WAL").await?;
-    }
-    Ok(done)
+    unlock(transaction, done).await
 }
 
 async fn up_locked(transaction: &DatabaseTransaction) -> Result<Migrated, MigrateError> {
