@@ -109,11 +109,16 @@ async fn waits(watcher: &DatabaseConnection) -> bool {
                    WHERE wait_event_type = 'Lock' AND datname = current_database()";
         return !rows(sql).await.is_empty();
     }
-    let sessions = "SELECT id FROM information_schema.processlist WHERE db = DATABASE()";
-    let ours: Vec<u64> = rows(sessions)
-        .await
+    // MySQL cannot always show what they do in a `SELECT` of these.
+    let name: String = rows("SELECT DATABASE()").await[0]
+        .try_get_by_index(0)
+        .expect("a name");
+    let sessions = rows("SHOW PROCESSLIST").await;
+    let ours: Vec<u64> = sessions
         .iter()
-        .map(|row| row.try_get_by_index::<i64>(0).map_or(0, i64::unsigned_abs))
+        .filter(|row| row.try_get_by_index(3).is_ok_and(|db: String| db == name))
+        .filter_map(|row| row.try_get_by_index(0).ok())
+        .map(i64::unsigned_abs)
         .collect();
     // Unlike the tables of the schema, it is not as of a moment ago.
     let status = rows("SHOW ENGINE INNODB STATUS").await;
