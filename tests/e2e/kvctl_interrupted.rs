@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use nix::sys::signal::Signal;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use tests::{Engine, Env, kvctl::Running, process::PATIENCE};
 use tokio::time::{Instant, sleep, timeout};
@@ -100,30 +100,16 @@ async fn storing(env: &Env, flags: &[&str]) -> Running {
 /// Whether a session of this database waits for a lock; on MySQL and MariaDB, where an import does not wait but tries
 /// the last of its chunks again, whether it has stored the others.
 async fn waits(watcher: &DatabaseConnection) -> bool {
-    let rows = async |sql: &str| {
-        let statement = Statement::from_string(watcher.get_database_backend(), sql);
-        watcher.query_all_raw(statement).await.expect(sql)
-    };
     if watcher.get_database_backend() == DbBackend::Postgres {
         let sql = "SELECT 1 FROM pg_stat_activity \
                    WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        return !rows(sql).await.is_empty();
+        return !rows(watcher, sql).await.is_empty();
     }
-    // MySQL cannot always show what they do in a `SELECT` of these.
-    let name: String = rows("SELECT DATABASE()").await[0]
-        .try_get_by_index(0)
-        .expect("a name");
-    let sessions = rows("SHOW PROCESSLIST").await;
-    let ours: Vec<u64> = sessions
-        .iter()
-        .filter(|row| row.try_get_by_index(3).is_ok_and(|db: String| db == name))
-        .filter_map(|row| row.try_get_by_index(0).ok())
-        .map(i64::unsigned_abs)
-        .collect();
+    let ours = sessions_of(watcher).await;
     // Unlike the tables of the schema, it is not as of a moment ago.
-    let status = rows("SHOW ENGINE INNODB STATUS").await;
+    let status = rows(watcher, "SHOW ENGINE INNODB STATUS").await;
     let text: String = status[0].try_get_by_index(2).expect("the status");
-    let number_after = |text: &str, words: &str| -> Option<u64> {
+    let number_after = |text: &str, words: &str| -> Option<i64> {
         let (_, rest) = text.split_once(words)?;
         rest.split(|c: char| !c.is_ascii_digit())
             .next()?
@@ -215,17 +201,33 @@ async fn after_the_lock_is_gone_it_goes_on(env: Env) {
 
 /// Who is connected to the test's database, the test included; with SQLite nobody is.
 async fn sessions(env: &Env) -> Vec<i64> {
-    let sessions = match env.engine() {
+    match env.engine() {
         Engine::Postgres => {
-            "SELECT pid::bigint FROM pg_stat_activity \
-             WHERE datname = current_database() AND backend_type = 'client backend'"
+            let sql = "SELECT pid::bigint FROM pg_stat_activity \
+                       WHERE datname = current_database() AND backend_type = 'client backend'";
+            env.database().column(sql).await
         }
-        Engine::Mysql => {
-            "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = database()"
-        }
-        Engine::Sqlite => return Vec::new(),
-    };
-    env.database().column(sessions).await
+        Engine::Mysql => sessions_of(env.database().connection().await).await,
+        Engine::Sqlite => Vec::new(),
+    }
+}
+
+/// The same of MySQL and MariaDB. MySQL cannot always show in a `SELECT` what they do.
+async fn sessions_of(database: &DatabaseConnection) -> Vec<i64> {
+    let name: String = rows(database, "SELECT DATABASE()").await[0]
+        .try_get_by_index(0)
+        .expect("a name");
+    let sessions = rows(database, "SHOW PROCESSLIST").await;
+    sessions
+        .iter()
+        .filter(|row| row.try_get_by_index(3).is_ok_and(|db: String| db == name))
+        .map(|row| row.try_get_by_index(0).expect("a number"))
+        .collect()
+}
+
+async fn rows(database: &DatabaseConnection, sql: &str) -> Vec<QueryResult> {
+    let statement = Statement::from_string(database.get_database_backend(), sql);
+    database.query_all_raw(statement).await.expect(sql)
 }
 
 /// Waits until a program of this process id listens to `SIGINT`.
