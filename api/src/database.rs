@@ -172,7 +172,7 @@ impl Line {
         }
     }
 
-    /// Reads, once more if the connection turned out to be broken.
+    /// Reads, and again up to [`READ_RETRIES`] times if the connection turned out to be broken.
     ///
     /// # Errors
     /// What the database said.

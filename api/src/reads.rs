@@ -44,7 +44,8 @@ impl Call for Lookup {
 
 impl Reads {
     pub fn new(line: Arc<Line>, config: &Config) -> Self {
-        let largest = config.max_value_bytes as usize;
+        // Values may be bounded to nothing at all.
+        let largest = (config.max_value_bytes as usize).max(1);
         let limits = Limits {
             calls: (MOST_BYTES / largest).clamp(1, MOST_KEYS),
             bytes: MOST_BYTES,

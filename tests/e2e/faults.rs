@@ -58,15 +58,20 @@ pub(crate) async fn assert_unavailable(kvd: &Client) {
     assert!(live.taken < AT_ONCE, "/livez: {:?}", live.taken);
 }
 
-/// The database is back: reads and writes succeed again in this time, and until then are honest.
-pub(crate) async fn assert_back(kvd: &Client, within: Duration) {
-    let begun = Instant::now();
+/// Sooner or later; until then each is told so, in time.
+pub(crate) async fn assert_reads_succeed(kvd: &Client) {
     until("reads succeed", async || {
         let told = told(kvd.get("/items/")).await;
         told.expect_or_503(&[200], IN_TIME);
         told.is_done()
     })
     .await;
+}
+
+/// The database is back: reads and writes succeed again in this time, and until then are honest.
+pub(crate) async fn assert_back(kvd: &Client, within: Duration) {
+    let begun = Instant::now();
+    assert_reads_succeed(kvd).await;
     until("writes succeed", async || {
         let told = told(kvd.put("/items/back?upsert=true", "x")).await;
         told.expect_or_503(&[200, 201, 504], IN_TIME);

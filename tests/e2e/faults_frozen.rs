@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use tests::{
     Client, Env, Kvd, item,
-    load::{Told, together, told, until},
+    load::{Told, together, told},
     process::resident,
     relay::Relay,
 };
 
 use crate::faults::{
-    AT_ONCE, IN_TIME, TIMEOUT, Written, assert_as_told, assert_back, assert_pool_whole, kvd,
+    AT_ONCE, IN_TIME, TIMEOUT, Written, assert_as_told, assert_back, assert_pool_whole,
+    assert_reads_succeed, kvd,
 };
 
 tests::list! {
@@ -119,12 +120,7 @@ async fn connections_that_died_unnoticed_are_found_out(env: Env) {
     relay.swallow();
     relay.pass_again();
     let begun = Instant::now();
-    until("reads succeed", async || {
-        let told = told(kvd.get("/items/")).await;
-        told.expect_or_503(&[200], IN_TIME);
-        told.is_done()
-    })
-    .await;
+    assert_reads_succeed(&kvd).await;
     let taken = begun.elapsed();
     assert!(taken < TIMEOUT + AT_ONCE * 2, "only after {taken:?}");
     busy(&kvd).await;

@@ -17,6 +17,7 @@ tests::list! {
         lone_surrogates_are_400,
         any_key_and_value_come_back_as_they_went_in;
     Once =>
+        with_no_bytes_allowed_only_empty_values_are_stored,
         max_value_bytes_is_a_setting
 }
 
@@ -230,4 +231,13 @@ async fn any_key_and_value_come_back_as_they_went_in(env: Env) {
         .map(|(k, v)| (k.as_str(), v.as_str()))
         .collect();
     assert_eq!(listed, expected, "all of them, in byte order");
+}
+
+async fn with_no_bytes_allowed_only_empty_values_are_stored(env: Env) {
+    let kvd = env.kvd().arg("--max-value-bytes", "0").start().await;
+    let _created = kvd.create("a", "").await;
+    let read = kvd.get("/items/a").await.expect(200);
+    assert_eq!(read.member("value"), "");
+    kvd.post("b", "x").await.problem(413, "value-too-large");
+    let _page = kvd.get("/items/").await.expect(200);
 }

@@ -79,8 +79,7 @@ impl RateLimiter {
 
     /// Decides about a request of this client now.
     pub fn admit(&self, address: IpAddr) -> Decision {
-        let client = self.clients.get(&address);
-        let client = client.unwrap_or_else(|| self.clients.get_with(address, Arc::default));
+        let client = self.clients.get_with(address, Arc::default);
         let (decision, is_fresh) = {
             let mut client = client.lock().unwrap_or_else(PoisonError::into_inner);
             let now = self.epoch.elapsed();
