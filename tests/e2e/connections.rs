@@ -178,7 +178,7 @@ async fn left_in_a_transaction(env: &Env) -> i64 {
 async fn clients_that_hang_up_mid_request_leave_the_pool_whole(env: Env) {
     let start = env.kvd().arg("--database-max-connections", "4");
     let kvd = start.arg("--request-timeout", "30s").start().await;
-    for round in 0..5 {
+    for round in 0..20 {
         let mut clients = JoinSet::new();
         for n in 0..100 {
             let kvd = Client::clone(&kvd);
