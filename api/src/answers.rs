@@ -1,6 +1,6 @@
 //! The bodies of requests and the successful answers, as the document describes them.
 
-use entity::{ETag, Item, item::rfc3339, list::ListedItem};
+use entity::{ETag, Item, Time, list::ListedItem};
 use poem_openapi::{ApiResponse, Object, types::Example};
 use sea_orm::entity::prelude::DateTimeUtc;
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ pub struct ListedItemBody {
 }
 
 fn microseconds<S: serde::Serializer>(time: &DateTimeUtc, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&rfc3339(time))
+    to.collect_str(&Time::from(*time))
 }
 
 impl From<Item> for ItemBody {
@@ -92,8 +92,8 @@ impl From<Item> for ItemBody {
         Self {
             version: item.version,
             etag: item.etag().to_string(),
-            created_at: item.created_at,
-            updated_at: item.updated_at,
+            created_at: item.created_at.into(),
+            updated_at: item.updated_at.into(),
             key: item.key,
             value: item.value,
         }
@@ -107,8 +107,8 @@ impl From<ListedItem> for ListedItemBody {
             value: item.value,
             version: item.etag.version,
             etag: item.etag.to_string(),
-            created_at: item.created_at,
-            updated_at: item.updated_at,
+            created_at: item.created_at.into(),
+            updated_at: item.updated_at.into(),
         }
     }
 }

@@ -12,7 +12,7 @@ use entity::{
     database::{Connector, SessionSettings},
     failure::{Failure, failure},
 };
-use migration::migrate::{self, MigrateError};
+use migration::migrate::{self, HandMade, MigrateError};
 use sea_orm::DatabaseConnection;
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -62,7 +62,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     let embedded = config.database_url().engine() == Engine::Sqlite;
     let migrate_first = embedded && (config.migrate || config.dev);
     if migrate_first {
-        migrate::up(&migration_connection(config)?).await?;
+        migrate::up(&migration_connection(config)?, |_| ()).await?;
     }
     let database = Database::new(config)?;
     let pool = database.pool().clone();
@@ -127,7 +127,10 @@ async fn migrate_when_reachable(config: &Config) -> Result<(), RunError> {
     let database = migration_connection(config)?;
     let mut said = false;
     loop {
-        match migrate::up(&database).await {
+        let adopting = |table: HandMade| {
+            tracing::info!(rows = table.rows, "adopting a table items made by hand");
+        };
+        match migrate::up(&database, adopting).await {
             Ok(done) => {
                 tracing::info!(applied = ?done.applied, adopted = done.adopted, "migrated");
                 return Ok(());
@@ -148,7 +151,7 @@ async fn migrate_when_reachable(config: &Config) -> Result<(), RunError> {
 fn is_passing(error: &MigrateError) -> bool {
     match error {
         MigrateError::Locked => true,
-        MigrateError::ForeignTable(_) | MigrateError::Newer(_) => false,
+        MigrateError::ForeignTable(_) | MigrateError::Encoding(_) | MigrateError::Newer(_) => false,
         MigrateError::Database(error) => match failure(error) {
             Failure::NoConnection
             | Failure::Unknown

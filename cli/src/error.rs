@@ -23,8 +23,8 @@ pub enum CliError {
     Usage(String),
     #[error("{0}")]
     Failed(String),
-    #[error("interrupted; nothing was written")]
-    Interrupted,
+    #[error("interrupted; {0}")]
+    Interrupted(&'static str),
     #[error("{name}: {}", explain::system(.error))]
     Io { name: String, error: io::Error },
     #[error("{}", explain::failed(.0))]
@@ -39,6 +39,15 @@ impl CliError {
     pub fn io(name: impl Into<String>, error: io::Error) -> Self {
         let name = name.into();
         Self::Io { name, error }
+    }
+
+    /// The same, where what was asked for is done and only cannot be told.
+    #[must_use]
+    pub fn after(self, done: &str) -> Self {
+        match self {
+            Self::Io { name, error } => Self::io(format!("{done}, but {name}"), error),
+            other => other,
+        }
     }
 
     pub fn no_key(key: &str) -> Self {
@@ -56,8 +65,13 @@ pub fn exit(done: Result<(), CliError>) -> ExitCode {
         Err(error) => error,
     };
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+    // A word may be the database URL, given where a key or a file belongs.
+    let said: String = error
+        .to_string()
+        .split_inclusive([' ', '"'])
+        .map(settings::without_password)
+        .collect();
     // Nobody need be there to read it.
-    let said = error.to_string();
     let _ = writeln!(anstream::stderr(), "{red}kvctl:{red:#} {}", visible(&said));
     match error {
         CliError::NotSo(_) => ExitCode::from(1),

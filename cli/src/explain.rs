@@ -74,6 +74,9 @@ pub fn failed(error: &DbErr) -> String {
             _ => format!("the database stopped it: {why}; try again"),
         },
         Failure::Duplicate | Failure::Refused => match code(error).as_str() {
+            _ if unreadable(error) => {
+                format!("{why}; other software wrote it, and SQL can mend it")
+            }
             "42501" | "1142" | "1143" | "1044" | "1227" => {
                 format!("the database user lacks a right: {why}; grant it, or use another user")
             }
@@ -106,9 +109,16 @@ pub fn unmigrated(error: &MigrateError) -> String {
         MigrateError::ForeignTable(_) => {
             format!("{error}; rename it, or give kvd a database or a schema of its own")
         }
+        MigrateError::Encoding(_) => {
+            format!("{error}; CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 makes one")
+        }
         MigrateError::Newer(_) => error.to_string(),
         MigrateError::Locked => format!("{error}; try again when it is done"),
     }
+}
+
+fn unreadable(error: &DbErr) -> bool {
+    matches!(driver(error), Some(sqlx::Error::ColumnDecode { .. }))
 }
 
 /// The driver's error in SeaORM's.
@@ -138,6 +148,13 @@ fn cause(error: &DbErr) -> String {
         (Some(sqlx::Error::Database(error)), _) => error.message().to_owned(),
         (Some(sqlx::Error::Io(error)), _) => system(error),
         (Some(sqlx::Error::Tls(error)), _) => error.to_string(),
+        (Some(sqlx::Error::Protocol(_)), _) => {
+            "what answers there speaks another protocol".to_owned()
+        }
+        (Some(sqlx::Error::ColumnDecode { index, .. }), _) => {
+            let column = index.trim_matches('"');
+            format!("an item has something in the column {column} that cannot be read")
+        }
         (Some(sqlx::Error::PoolTimedOut), _) | (None, DbErr::ConnectionAcquire(_)) => {
             "it does not answer".to_owned()
         }

@@ -3,7 +3,7 @@
 //! Data goes to standard output, everything else to standard error.
 //!
 //! - [`commands`]: a file for each command; [`arguments`]: what several of them take.
-//! - [`load`]: stores many items, all or nothing; [`ndjson`]: reads them.
+//! - [`load`]: stores many items, all or nothing; [`ndjson`]: reads them; [`interrupt`]: Ctrl-C.
 //! - [`output`], [`table`], [`progress`]: what people and programs see.
 //! - [`error`]: what can go wrong, and the exit codes; [`explain`]: the database's errors in words.
 
@@ -11,6 +11,7 @@ pub mod arguments;
 pub mod commands;
 pub mod error;
 pub mod explain;
+pub mod interrupt;
 pub mod load;
 pub mod ndjson;
 pub mod output;
@@ -180,7 +181,7 @@ fn run(kvctl: Kvctl) -> Result<(), CliError> {
         .map_err(|error| CliError::io("the runtime", error))?;
     runtime.block_on(async {
         let done = kvctl.command.run(&context).await;
-        if let Err(CliError::Interrupted) = done {
+        if let Err(CliError::Interrupted(_)) = done {
             // A statement may be under way; the end of the process ends it.
             return done;
         }

@@ -2,23 +2,19 @@
 
 use std::{
     fs::File,
-    future::Future,
     io::{self, BufReader, Read},
     mem, thread,
 };
 
 use entity::load::{Line, Load, LoadError, Loaded, OnConflict, Progress};
 use indicatif::ProgressBar;
-use tokio::{
-    select,
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 
 use crate::{
     Context,
     arguments::MaxValueBytes,
     error::CliError,
+    interrupt::{NOTHING_WRITTEN, uninterrupted},
     ndjson::Items,
     output,
     progress::{self, Wiped, Work},
@@ -125,13 +121,13 @@ pub async fn load(
     let refused = |error| refused(&name, error);
     let loaded = if dry_run {
         output::note("dry run: nothing is written");
-        uninterrupted(async {
+        let preview = async {
             let staged = staged(context, source, on_conflict).await?;
             staged.preview().await.map_err(refused)
-        })
-        .await?
+        };
+        uninterrupted(preview, NOTHING_WRITTEN).await?
     } else {
-        let merged = uninterrupted(async {
+        let merged = async {
             let staged = staged(context, source, on_conflict).await?;
             let bar = Wiped(progress::bar("storing", Work::Items(staged.lines())));
             let merged = staged.merge(|progress| match progress {
@@ -139,16 +135,16 @@ pub async fn load(
                 Progress::Merged(lines) => bar.0.inc(lines),
             });
             merged.await.map_err(refused)
-        });
-        // From here on signals are ignored: who interrupted this would not know what came of it.
-        merged.await?.commit().await.map_err(refused)?
+        };
+        let merged = uninterrupted(merged, NOTHING_WRITTEN).await?;
+        // Not interrupted: nobody would know what came of it.
+        merged.commit().await.map_err(refused)?
     };
-    report(loaded, json).map_err(|error| match error {
-        CliError::Io { name, error } if !dry_run => {
-            CliError::io(format!("everything is stored, but {name}"), error)
-        }
-        other => other,
-    })
+    let reported = report(loaded, json);
+    if dry_run {
+        return reported;
+    }
+    reported.map_err(|error| error.after("everything is stored"))
 }
 
 /// An error of the items of this name.
@@ -206,19 +202,5 @@ fn report(loaded: Loaded, as_json: bool) -> Result<(), CliError> {
         output::line(&format!(
             "created {created}, updated {updated}, skipped {skipped}"
         ))
-    }
-}
-
-/// The work, unless somebody asks the program to stop: dropping it leaves no trace.
-async fn uninterrupted<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let deaf = |error| CliError::io("cannot listen to signals", error);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(deaf)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(deaf)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(deaf)?;
-    select! {
-        done = work => done,
-        _ = interrupt.recv() => Err(CliError::Interrupted),
-        _ = terminate.recv() => Err(CliError::Interrupted),
-        _ = hangup.recv() => Err(CliError::Interrupted),
     }
 }

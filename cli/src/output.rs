@@ -7,8 +7,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use entity::{ETag, Item, item::rfc3339, list::ListedItem};
-use sea_orm::entity::prelude::DateTimeUtc;
+use entity::{ETag, Item, Time, list::ListedItem};
 use serde::{Serialize, Serializer};
 
 use crate::error::CliError;
@@ -123,12 +122,12 @@ pub struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     pub fn item(item: &'a Item) -> Self {
-        let times = (&item.created_at, &item.updated_at);
+        let times = (item.created_at, item.updated_at);
         Self::new(&item.key, Some(&item.value), item.etag(), times)
     }
 
     pub fn listed(item: &'a ListedItem) -> Self {
-        let times = (&item.created_at, &item.updated_at);
+        let times = (item.created_at, item.updated_at);
         Self::new(&item.key, item.value.as_deref(), item.etag, times)
     }
 
@@ -136,15 +135,15 @@ impl<'a> Shown<'a> {
         key: &'a str,
         value: Option<&'a str>,
         etag: ETag,
-        (created_at, updated_at): (&DateTimeUtc, &DateTimeUtc),
+        (created_at, updated_at): (Time, Time),
     ) -> Self {
         Self {
             key,
             value,
             version: etag.version,
             etag: Some(etag.to_string()),
-            created_at: rfc3339(created_at),
-            updated_at: rfc3339(updated_at),
+            created_at: created_at.to_string(),
+            updated_at: updated_at.to_string(),
         }
     }
 }

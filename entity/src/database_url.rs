@@ -40,6 +40,8 @@ pub enum InvalidDatabaseUrl {
     File(String, String),
     #[error("the database URL names no database: mysql://user@host/database")]
     NoDatabase,
+    #[error("the URL of an SQLite database is sqlite://FILE, without user and password")]
+    User,
     #[error("an in-memory SQLite database is lost with each connection; name a file")]
     InMemory,
 }
@@ -107,6 +109,11 @@ impl FromStr for DatabaseUrl {
             rest.is_empty() || rest.contains(":memory:") || rest.contains("mode=memory");
         if engine == Engine::Sqlite && in_memory {
             return Err(InvalidDatabaseUrl::InMemory);
+        }
+        // A file with such a name is sqlite://./u:p@file.
+        let authority = rest.split('/').next().unwrap_or_default();
+        if engine == Engine::Sqlite && authority.contains('@') && authority.contains(':') {
+            return Err(InvalidDatabaseUrl::User);
         }
         let malformed = |error: &dyn fmt::Display| InvalidDatabaseUrl::Malformed(error.to_string());
         let text = format!("{scheme}://{rest}");
@@ -275,6 +282,7 @@ mod tests {
             ("sqlite://:memory:", "in-memory"),
             ("sqlite://", "in-memory"),
             ("sqlite://x?mode=memory", "in-memory"),
+            ("sqlite://u:s3cret@h/db", "without user"),
             ("postgres://u:12#s3cret@h/db", "unescaped"),
             ("postgres://u:1234/s3cret@h/db", "unescaped"),
             ("postgres://u:s3cret@h/db?sslmod=verify-full", "\"sslmod\""),

@@ -20,7 +20,8 @@ pub enum Failure {
     Cancelled,
     /// The tables of kvd are not there, or not in the shape of this version: nothing was written.
     NotMigrated,
-    /// The server refused the statement for a reason of its own: nothing was written.
+    /// The server refused the statement for a reason of its own, or its answer holds what cannot be
+    /// read, such as a time that is none: nothing was written.
     Refused,
     /// The connection broke, or the server says so itself: what it did is not known.
     Unknown,
@@ -44,7 +45,9 @@ pub fn failure(error: &DbErr) -> Failure {
         sqlx::Error::Database(error) => by_code(&**error),
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Failure::NoConnection,
         // Made by the driver before anything is sent, or while it reads an answer that came.
-        sqlx::Error::Encode(_) | sqlx::Error::RowNotFound => Failure::Refused,
+        sqlx::Error::Encode(_) | sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } => {
+            Failure::Refused
+        }
         _ => Failure::Unknown,
     }
 }

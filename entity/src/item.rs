@@ -1,9 +1,8 @@
 //! The table `items` as SeaORM sees it.
 
-use chrono::SecondsFormat;
 use sea_orm::entity::prelude::*;
 
-use crate::ETag;
+use crate::{ETag, Time};
 
 /// One key with its value.
 #[sea_orm::model]
@@ -22,17 +21,12 @@ pub struct Model {
     /// 1 at creation, one more with every update.
     pub version: i64,
     /// UTC, by the database's clock; never changes.
-    pub created_at: DateTimeUtc,
+    pub created_at: Time,
     /// UTC, by the database's clock.
-    pub updated_at: DateTimeUtc,
+    pub updated_at: Time,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
-
-/// A time as both programs write it: RFC 3339, UTC, microseconds (`2026-01-31T09:30:00.123456Z`).
-pub fn rfc3339(time: &DateTimeUtc) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Micros, true)
-}
 
 impl Model {
     /// The tag of the item as it is now.

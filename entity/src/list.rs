@@ -2,12 +2,11 @@
 
 use sea_orm::{
     ConnectionTrait, DbErr, QueryResult,
-    entity::prelude::DateTimeUtc,
     sea_query::{Alias, Expr, ExprTrait, JoinType, Order, Query, SelectStatement},
 };
 
 use crate::{
-    Cursor, ETag, Prefix,
+    Cursor, ETag, Prefix, Time,
     item::{Column, Entity},
 };
 
@@ -50,8 +49,8 @@ pub struct ListedItem {
     /// `None` if the values were left out.
     pub value: Option<String>,
     pub etag: ETag,
-    pub created_at: DateTimeUtc,
-    pub updated_at: DateTimeUtc,
+    pub created_at: Time,
+    pub updated_at: Time,
 }
 
 /// The page and its total come from one statement, so from one snapshot.

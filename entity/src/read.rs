@@ -110,7 +110,7 @@ pub async fn odd_keys(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
         DbBackend::Postgres => r"octet_length(key) > 512 OR key ~ '[\u0001-\u001F\u007F]'",
         DbBackend::MySql => "LENGTH(`key`) > 512 OR HEX(`key`) REGEXP '^(..)*([01].|7F)'",
         _ => {
-            "length(CAST(key AS blob)) > 512 OR key GLOB '*[' || char(1) || '-' || char(31) || char(127) || ']*'"
+            "length(CAST(key AS blob)) > 512 OR instr(key, char(0)) OR key GLOB '*[' || char(1) || '-' || char(31) || char(127) || ']*'"
         }
     };
     let key = if backend == DbBackend::MySql {

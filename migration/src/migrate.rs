@@ -71,6 +71,8 @@ impl Status {
 pub enum MigrateError {
     #[error("there is a table items that is not kvd's, and it was left untouched: {0}")]
     ForeignTable(String),
+    #[error("the encoding of the database is {0}, and it has to be UTF8")]
+    Encoding(String),
     #[error("the database was migrated by a newer version ({0}); use that version")]
     Newer(String),
     #[error("another migration is running")]
@@ -146,7 +148,11 @@ async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
 async fn has_migration_table(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
     let backend = db.get_database_backend();
     let sql = match backend {
-        DbBackend::Postgres => "SELECT 1 WHERE to_regclass($1) IS NOT NULL",
+        // Not to_regclass: asked again in one session, it may tell what it knew before.
+        DbBackend::Postgres => {
+            "SELECT 1 FROM pg_tables \
+             WHERE schemaname = ANY(current_schemas(false)) AND tablename = $1"
+        }
         DbBackend::MySql => {
             "SELECT 1 FROM information_schema.tables \
              WHERE table_schema = DATABASE() AND table_name = ?"
@@ -157,17 +163,24 @@ async fn has_migration_table(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
     Ok(db.query_one_raw(statement).await?.is_some())
 }
 
-/// Applies what is pending; nothing if a newer version has migrated the database further.
+/// Applies what is pending; nothing if a newer version has migrated the database further. Tells of a
+/// table made by hand before it adopts it, which takes its time if the table is large.
 ///
 /// # Errors
 /// See [`MigrateError`]; then nothing was changed.
-pub async fn up(db: &DatabaseConnection) -> Result<Migrated, MigrateError> {
+pub async fn up(
+    db: &DatabaseConnection,
+    adopting: impl FnOnce(HandMade),
+) -> Result<Migrated, MigrateError> {
     let transaction = lock(db).await?;
-    let done = up_locked(&transaction).await;
+    let done = up_locked(&transaction, adopting).await;
     unlock(transaction, done).await
 }
 
-async fn up_locked(transaction: &DatabaseTransaction) -> Result<Migrated, MigrateError> {
+async fn up_locked(
+    transaction: &DatabaseTransaction,
+    adopting: impl FnOnce(HandMade),
+) -> Result<Migrated, MigrateError> {
     forget_half_done(transaction).await?;
     let status = status(transaction).await?;
     let applied: Vec<_> = status.pending().map(str::to_owned).collect();
@@ -177,21 +190,41 @@ async fn up_locked(transaction: &DatabaseTransaction) -> Result<Migrated, Migrat
     if !status.newer.is_empty() {
         return Err(MigrateError::Newer(status.newer.join(", ")));
     }
+    check_encoding(transaction).await?;
     // Asked before anything is made, because MySQL cannot take a made table back.
     let adopted = match shape(transaction).await? {
         Shape::Other(difference) => return Err(MigrateError::ForeignTable(difference.join("; "))),
-        Shape::HandMade => true,
+        Shape::HandMade => {
+            adopting(hand_made(transaction).await?);
+            true
+        }
         Shape::Absent | Shape::Ours => false,
     };
     Migrator::up(transaction, None).await?;
     Ok(Migrated { applied, adopted })
 }
 
-/// Schema changes are not transactional on MySQL and MariaDB: whoever was stopped while taking the
-/// table back may have left the record of it. What only a newer version knows is not judged here.
+/// Keys and values are any UTF-8 text. Only PostgreSQL has an encoding for a whole database.
+async fn check_encoding(transaction: &DatabaseTransaction) -> Result<(), MigrateError> {
+    let backend = transaction.get_database_backend();
+    if backend != DbBackend::Postgres {
+        return Ok(());
+    }
+    let sql = "SELECT current_setting('server_encoding') AS encoding";
+    let row = transaction
+        .query_one_raw(Statement::from_string(backend, sql))
+        .await?;
+    let encoding = row.map(|row| row.try_get::<String>("", "encoding"));
+    match encoding.transpose()? {
+        Some(encoding) if encoding != "UTF8" => Err(MigrateError::Encoding(encoding)),
+        _ => Ok(()),
+    }
+}
+
+/// Somebody dropped the table by hand; or was stopped while taking it back, on MySQL and MariaDB, where
+/// schema changes are not transactional. What only a newer version knows is not judged here.
 async fn forget_half_done(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
-    let is_half_done = transaction.get_database_backend() == DbBackend::MySql
-        && has_migration_table(transaction).await?
+    let is_half_done = has_migration_table(transaction).await?
         && status(transaction).await?.newer.is_empty()
         && shape(transaction).await? == Shape::Absent;
     if is_half_done {
@@ -236,16 +269,22 @@ async fn down_locked(
 ///
 /// # Errors
 /// See [`MigrateError`].
-pub async fn fresh(db: &DatabaseConnection) -> Result<Migrated, MigrateError> {
+pub async fn fresh(
+    db: &DatabaseConnection,
+    adopting: impl FnOnce(HandMade),
+) -> Result<Migrated, MigrateError> {
     let transaction = lock(db).await?;
-    let done = fresh_locked(&transaction).await;
+    let done = fresh_locked(&transaction, adopting).await;
     unlock(transaction, done).await
 }
 
-async fn fresh_locked(transaction: &DatabaseTransaction) -> Result<Migrated, MigrateError> {
-    if applied(transaction).await?.is_empty() {
+async fn fresh_locked(
+    transaction: &DatabaseTransaction,
+    adopting: impl FnOnce(HandMade),
+) -> Result<Migrated, MigrateError> {
+    if applied(transaction).await?.is_empty() && shape(transaction).await? != Shape::Ours {
         // Whatever table there is, kvd has not made it.
-        return up_locked(transaction).await;
+        return up_locked(transaction, adopting).await;
     }
     let manager = SchemaManager::new(transaction);
     for table in ["items", MIGRATION_TABLE] {
@@ -255,7 +294,7 @@ async fn fresh_locked(transaction: &DatabaseTransaction) -> Result<Migrated, Mig
             .to_owned();
         manager.drop_table(drop).await?;
     }
-    up_locked(transaction).await
+    up_locked(transaction, adopting).await
 }
 
 /// A transaction that excludes every other migration of this database until [`unlock`].

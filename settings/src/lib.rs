@@ -86,27 +86,36 @@ pub fn explain(error: clap::Error) -> NoSettings {
         Some(why) if flag.starts_with("--database-url") => format!("{flag}: {why}"),
         Some(why) => {
             let value = context(ContextKind::InvalidValue);
-            without_credentials(&format!("{flag}: {why} (given {value:?})"))
+            without_password(&format!("{flag}: {why} (given {value:?})"))
         }
         None => {
             let text = error.render().to_string();
             let lines = text.lines().take_while(|line| !line.is_empty());
             let paragraph: Vec<_> = lines.map(str::trim).collect();
             let line = paragraph.join(" ");
-            without_credentials(line.trim_start_matches("error: "))
+            without_password(line.trim_start_matches("error: "))
         }
     })
 }
 
-/// Cuts what stands between `://` and `@`, in case a URL was given where none belongs.
-fn without_credentials(line: &str) -> String {
-    match line.split_once("://") {
-        Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((_, host)) => format!("{scheme}://***@{host}"),
-            None => line.to_owned(),
+/// Hides the password of a database URL that was given where none belongs.
+pub fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let shown = match rest.rsplit_once('@') {
+        Some((user, host)) => match user.split_once(':') {
+            Some((user, _)) => format!("{scheme}://{user}:***@{host}"),
+            None => text.to_owned(),
         },
-        None => line.to_owned(),
-    }
+        None => text.to_owned(),
+    };
+    let Some((before, password)) = shown.split_once("password=") else {
+        return shown;
+    };
+    let end = password.find(['&', '\'', '"', ' ']);
+    let after = &password[end.unwrap_or(password.len())..];
+    format!("{before}password=***{after}")
 }
 
 #[cfg(test)]
@@ -114,11 +123,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_cut_from_a_line() {
-        assert_eq!(
-            without_credentials("unexpected argument 'postgres://u:p@ss@h/db' found"),
-            "unexpected argument 'postgres://***@h/db' found"
-        );
-        assert_eq!(without_credentials("plain"), "plain");
+    fn a_password_is_hidden_wherever_it_stands() {
+        for (text, shown) in [
+            (
+                "unexpected argument 'postgres://u:p@ss@h/db' found",
+                "unexpected argument 'postgres://u:***@h/db' found",
+            ),
+            (
+                "(given \"mysql://h/db?password=p&ssl-mode=required\")",
+                "(given \"mysql://h/db?password=***&ssl-mode=required\")",
+            ),
+            (
+                "postgres://u@h/db?password=p",
+                "postgres://u@h/db?password=***",
+            ),
+            ("postgres://u@h:5432/db: no", "postgres://u@h:5432/db: no"),
+            ("plain@text:s", "plain@text:s"),
+        ] {
+            assert_eq!(without_password(text), shown);
+        }
     }
 }

@@ -182,6 +182,13 @@ async fn what_else_hangs_on_the_table_is_refused(env: Env) {
         ),
         ("ALTER TABLE items ENABLE ROW LEVEL SECURITY", "row"),
         ("CREATE TABLE more_items () INHERITS (items)", "more_items"),
+        ("CREATE VIEW seen AS SELECT id, key FROM items", "view seen"),
+        (
+            "CREATE MATERIALIZED VIEW kept AS SELECT count(value) FROM items",
+            "view kept",
+        ),
+        ("ALTER SEQUENCE items_id_seq CYCLE", "begins anew"),
+        ("ALTER SEQUENCE items_id_seq MAXVALUE 1000", "ends"),
     ];
     assert_changes_refused(&env, &changes).await;
 }

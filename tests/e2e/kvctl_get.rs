@@ -4,7 +4,11 @@ use std::{fs, process::Stdio};
 
 use serde_json::Value;
 use tests::{Env, item, process};
-use tokio::{io::AsyncReadExt, process::Command, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    process::{Child, Command},
+    time::timeout,
+};
 
 use crate::kvctl::assert_failed;
 
@@ -15,7 +19,8 @@ tests::list! {
         get_of_a_missing_key_is_exit_code_1;
     Once =>
         a_broken_pipe_is_success,
-        output_that_cannot_be_written_is_a_failure
+        output_that_cannot_be_written_is_a_failure,
+        a_change_that_cannot_be_told_is_told_as_made
 }
 
 async fn get_gives_the_value_byte_for_byte(env: Env) {
@@ -74,26 +79,35 @@ async fn get_of_a_missing_key_is_exit_code_1(env: Env) {
 }
 
 /// `kvctl` writing into what the test chooses.
-fn get_into(env: &Env, stdout: Stdio) -> Command {
+fn into(env: &Env, words: &[&str], stdout: Stdio) -> Child {
     let program = process::binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
-    let mut command = Command::new(program);
-    command
-        .args(["get", "a"])
-        .env("DATABASE_URL", env.database().url());
-    command
+    Command::new(program)
+        .args(words)
+        .env("DATABASE_URL", env.database().url())
         .stdout(stdout)
         .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
+        .kill_on_drop(true)
+        .spawn()
+        .expect("kvctl starts")
+}
+
+/// What kvctl says when the disk is full that it writes to.
+async fn with_a_full_disk(env: &Env, words: &[&str]) -> String {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full");
+    let full = full.expect("Linux has /dev/full");
+    let ended = into(env, words, full.into()).wait_with_output().await;
+    let ended = ended.expect("kvctl runs");
+    assert_eq!(process::code(ended.status), 2);
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
 }
 
 async fn a_broken_pipe_is_success(env: Env) {
     // More than a pipe holds, so that kvctl is still writing when its reader goes.
     let large = env.kvctl(["put", "a", "-"]).stdin(vec![b'v'; 262_144]);
     let _put = large.await.expect(0);
-    let mut kvctl = get_into(&env, Stdio::piped())
-        .spawn()
-        .expect("kvctl starts");
+    let mut kvctl = into(&env, &["get", "a"], Stdio::piped());
     let mut pipe = kvctl.stdout.take().expect("stdout is piped");
     pipe.read_exact(&mut [0]).await.expect("the first byte");
     drop(pipe);
@@ -105,11 +119,13 @@ async fn a_broken_pipe_is_success(env: Env) {
 
 async fn output_that_cannot_be_written_is_a_failure(env: Env) {
     let _put = env.kvctl(["put", "a", "b"]).await.expect(0);
-    let full = fs::OpenOptions::new().write(true).open("/dev/full");
-    let full = full.expect("Linux has /dev/full");
-    let kvctl = get_into(&env, full.into()).spawn().expect("kvctl starts");
-    let ended = kvctl.wait_with_output().await.expect("kvctl runs");
-    assert_eq!(process::code(ended.status), 2);
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let _said = with_a_full_disk(&env, &["get", "a"]).await;
+}
+
+async fn a_change_that_cannot_be_told_is_told_as_made(env: Env) {
+    let said = with_a_full_disk(&env, &["put", "a", "b"]).await;
+    assert!(said.contains("it is stored, but"), "{said}");
+    let said = with_a_full_disk(&env, &["delete", "a"]).await;
+    assert!(said.contains("it is done, but"), "{said}");
+    let _gone = env.kvctl(["get", "a"]).await.expect(1);
 }

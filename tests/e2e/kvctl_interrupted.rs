@@ -19,6 +19,7 @@ tests::list! {
         interrupted_while_it_stores_it_leaves_nothing,
         killed_while_it_stores_it_leaves_nothing,
         interrupted_while_it_waits_for_an_item_it_leaves_it_as_it_was,
+        interrupted_while_it_waits_put_says_that_it_may_still_be_applied,
         interrupted_it_leaves_no_session_and_the_same_then_works,
         after_the_lock_is_gone_it_goes_on;
     Only(Engine::Postgres) =>
@@ -268,6 +269,20 @@ async fn interrupted_while_it_waits_for_an_item_it_leaves_it_as_it_was(env: Env)
     let unchanged = |line: &str| line.contains("\"value\":\"old\",\"version\":1,");
     assert!(export.text().lines().all(unchanged), "{}", export.text());
     assert_eq!(count(&env).await, "2");
+}
+
+async fn interrupted_while_it_waits_put_says_that_it_may_still_be_applied(env: Env) {
+    let _put = env.kvctl(["put", "k029999", "old"]).await.expect(0);
+    let theirs = begin(&env).await;
+    let lock = "UPDATE items SET version = 2 WHERE id = 1";
+    theirs.execute_unprepared(lock).await.expect("UPDATE");
+    for words in [&["put", "k029999", "new"][..], &["delete", "k029999"]] {
+        let change = env.kvctl([]).args(words).spawn();
+        listens(change.pid()).await;
+        change.signal(Signal::SIGINT);
+        assert_failed(change.ended().await, 2, "may still be applied");
+    }
+    theirs.rollback().await.expect("ROLLBACK");
 }
 
 async fn interrupted_it_leaves_no_session_and_the_same_then_works(env: Env) {

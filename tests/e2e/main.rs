@@ -41,6 +41,7 @@ mod kvctl_memory;
 mod kvctl_put;
 mod kvctl_seed;
 mod kvctl_terminal;
+mod kvctl_unreadable;
 mod links;
 mod logging;
 mod migrations;
@@ -100,6 +101,7 @@ fn main() -> ExitCode {
         kvctl_put::tests(),
         kvctl_seed::tests(),
         kvctl_terminal::tests(),
+        kvctl_unreadable::tests(),
         links::tests(),
         logging::tests(),
         migrations::tests(),

@@ -2,8 +2,10 @@
 
 use std::future::IntoFuture;
 
-use tests::{Env, database::Database};
+use tests::{Engine, Env, database::Database};
 use tokio::task::JoinSet;
+
+use crate::kvctl::assert_failed;
 
 tests::list! {
     EveryEngine =>
@@ -16,7 +18,10 @@ tests::list! {
         fresh_empties_and_rebuilds_our_tables,
         other_tables_survive_down_and_fresh,
         a_newer_migration_is_left_alone,
-        kvd_serves_as_soon_as_its_database_is_migrated
+        kvd_serves_as_soon_as_its_database_is_migrated,
+        a_table_that_was_dropped_by_hand_is_made_again,
+        migrations_up_and_down_at_once_take_turns;
+    Only(Engine::Postgres) => another_encoding_is_refused
 }
 
 async fn kvctl<const N: usize>(env: &Env, database: &Database, args: [&str; N]) -> String {
@@ -93,9 +98,13 @@ async fn several_kvctl_at_once_all_succeed(env: Env) {
         for _ in 0..6 {
             processes.spawn(env.kvctl_on(&database, ["migrate"]).into_future());
         }
+        let mut applied = 0;
         for output in processes.join_all().await {
-            let _migrated = output.expect(0);
+            let said = output.expect(0).text().to_owned();
+            applied += usize::from(said.starts_with("applied"));
+            assert!(said.starts_with("applied") || said == "nothing to do\n");
         }
+        assert_eq!(applied, 1, "one of them did it, and the others say so");
         assert_migrated_once(&env, &database).await;
     }
 }
@@ -140,6 +149,41 @@ async fn fresh_empties_and_rebuilds_our_tables(env: Env) {
     let empty = env.empty_database().await;
     let _fresh = kvctl(&env, &empty, ["migrate", "fresh", "--yes"]).await;
     assert_migrated_once(&env, &empty).await;
+}
+
+async fn a_table_that_was_dropped_by_hand_is_made_again(env: Env) {
+    let database = env.database();
+    database.execute("DROP TABLE items").await;
+    let done = kvctl(&env, database, ["migrate"]).await;
+    assert!(done.starts_with("applied"), "{done}");
+    assert_migrated_once(&env, database).await;
+    database.execute("DROP TABLE kvd_migrations").await;
+    let _fresh = kvctl(&env, database, ["migrate", "fresh", "--yes"]).await;
+    assert_migrated_once(&env, database).await;
+}
+
+async fn another_encoding_is_refused(env: Env) {
+    let database = env.empty_database().await;
+    let other = format!("{}_latin1", database.name());
+    let make = format!("CREATE DATABASE {other} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    database.execute(&make).await;
+    let url = database.url().replace(database.name(), &other);
+    let refused = tests::kvctl::on(&url).args(["migrate"]).await;
+    assert_failed(refused, 2, "LATIN1");
+    database.execute(&format!("DROP DATABASE {other}")).await;
+}
+
+async fn migrations_up_and_down_at_once_take_turns(env: Env) {
+    let database = env.empty_database().await;
+    for _ in 0..5 {
+        let mut processes = JoinSet::new();
+        for words in [["migrate", "up"], ["migrate", "down"], ["migrate", "up"]] {
+            processes.spawn(env.kvctl_on(&database, words).into_future());
+        }
+        for output in processes.join_all().await {
+            let _done = output.expect(0);
+        }
+    }
 }
 
 async fn other_tables_survive_down_and_fresh(env: Env) {

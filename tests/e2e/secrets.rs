@@ -244,6 +244,29 @@ async fn kvctl_does_not_tell_the_password_either(env: Env) {
         let output = output.args(["get", "a"]).directory(env.directory()).await;
         assert_mistake(output, &words);
     }
+    let url = format!("postgres://kvd:{SECRET}@127.0.0.1/kvd");
+    let parameter = format!("mysql://127.0.0.1/kvd?password={SECRET}");
+    let at_file = format!("@{url}");
+    let words: [&[&str]; 8] = [
+        &["get", &url],
+        &["delete", &url, &parameter],
+        &["put", "--update", &url, "x"],
+        &["put", "x", &at_file],
+        &["import", &url],
+        &["seed", "--file", &parameter],
+        &["count", "-o", &parameter],
+        &[
+            "count",
+            "--database-url",
+            &url.replace("postgres", "sqlite"),
+        ],
+    ];
+    for words in words {
+        let output = env.kvctl([]).args(words).await;
+        assert_ne!(output.code, 0, "{words:?}");
+        assert_untold(SECRET, &words.join(" "), &output.stderr);
+        assert_untold(SECRET, &words.join(" "), output.text());
+    }
     let unreachable = |scheme: &str| {
         let url = format!("{scheme}://kvd:{SECRET}@127.0.0.1:1/kvd");
         tests::kvctl::on(&url).args(["get", "a"]).into_future()

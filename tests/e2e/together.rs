@@ -1,13 +1,12 @@
 //! Requests that arrive together and may be sent together: each gets its own answer, as if it had come alone.
 
-use tests::{Answer, Client, Engine, Env, item, load::together};
+use tests::{Answer, Client, Env, item, load::together};
 
 tests::list! {
     EveryEngine =>
         writes_that_arrive_together_have_each_its_own_outcome,
         reads_that_arrive_together_have_each_its_own_item,
-        one_key_written_by_many_at_once_counts_every_write;
-    Only(Engine::Postgres) => rows_that_cannot_be_read_hurt_nobody_afterwards
+        one_key_written_by_many_at_once_counts_every_write
 }
 
 /// What is asked of a key that exists or not, and what must come of it: status, and the version that is then stored.
@@ -130,20 +129,4 @@ async fn one_key_written_by_many_at_once_counts_every_write(env: Env) {
         .collect();
     versions.sort_unstable();
     assert!(versions.into_iter().eq(2..=101), "each write has a version");
-}
-
-/// The driver panics on such times, which only other software can have stored.
-async fn rows_that_cannot_be_read_hurt_nobody_afterwards(env: Env) {
-    let kvd = env.start().await;
-    kvd.create_all(["good", "bad"]).await;
-    let sql = "UPDATE items SET created_at = 'infinity' WHERE key = 'bad'";
-    env.database().execute(sql).await;
-    for _ in 0..30 {
-        let read = kvd.get("/items/bad");
-        read.await.problem(500, "internal");
-        let written = kvd.put("/items/bad", "x");
-        written.await.problem(504, "outcome-unknown");
-    }
-    let _read = kvd.get("/items/good").await.expect(200);
-    let _written = kvd.put("/items/good", "y").await.expect(200);
 }

@@ -7,7 +7,12 @@ use entity::{
 };
 use serde_json::json;
 
-use crate::{Context, error::CliError, output};
+use crate::{
+    Context,
+    error::CliError,
+    interrupt::{PERHAPS_WRITTEN, uninterrupted},
+    output,
+};
 
 /// Missing keys named in a message.
 const NAMED: usize = 5;
@@ -46,9 +51,17 @@ impl Delete {
             if_match: self.if_match,
             ignore_missing: self.ignore_missing,
         };
-        match delete(context.items().await?, &asked).await? {
-            Deleted::All(deleted) if json => output::json(&json!({ "deleted": deleted })),
-            Deleted::All(deleted) => output::line(&deleted.to_string()),
+        let database = context.items().await?;
+        let deleted = async { Ok(delete(database, &asked).await?) };
+        match uninterrupted(deleted, PERHAPS_WRITTEN).await? {
+            Deleted::All(deleted) => {
+                let told = if json {
+                    output::json(&json!({ "deleted": deleted }))
+                } else {
+                    output::line(&deleted.to_string())
+                };
+                told.map_err(|error| error.after("it is done"))
+            }
             Deleted::PreconditionFailed(tag) => Err(CliError::NotSo(format!(
                 "{first:?} has the tag {tag} now; nothing was deleted"
             ))),

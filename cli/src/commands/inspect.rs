@@ -1,7 +1,7 @@
 //! `kvctl inspect`
 
 use clap::Args;
-use entity::{Key, inspect, item::rfc3339, list, read};
+use entity::{Key, inspect, list, read};
 use migration::migrate;
 use serde_json::{Value, json};
 
@@ -57,8 +57,8 @@ async fn item(context: &Context, key: &str) -> Result<Members, CliError> {
         ("value_bytes", json!(item.value.len())),
         ("version", json!(item.version)),
         ("etag", json!(item.etag().to_string())),
-        ("created_at", json!(rfc3339(&item.created_at))),
-        ("updated_at", json!(rfc3339(&item.updated_at))),
+        ("created_at", json!(item.created_at.to_string())),
+        ("updated_at", json!(item.updated_at.to_string())),
         ("problem", json!(problem)),
     ])
 }

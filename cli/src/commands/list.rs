@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use chrono::DateTime;
 use clap::Args;
 use entity::{
     Prefix,
@@ -95,7 +96,11 @@ impl Writer {
                 let mut cells = vec![visible(&item.key).into_owned()];
                 cells.extend(item.value.as_ref().map(|value| visible(value).into_owned()));
                 cells.push(item.etag.version.to_string());
-                cells.push(item.updated_at.format("%Y-%m-%d %H:%M:%SZ").to_string());
+                cells.push(
+                    DateTime::from(item.updated_at)
+                        .format("%Y-%m-%d %H:%M:%SZ")
+                        .to_string(),
+                );
                 table.row(cells)
             }
             Self::Lines(out) => match &item.value {

@@ -59,7 +59,8 @@ impl Migrate {
                 "fresh loses every item; add --yes if that is meant".to_owned(),
             )),
             Direction::Fresh { yes: true } => {
-                let done = migrate::fresh(context.database_or_new_file().await?).await?;
+                let database = context.database_or_new_file().await?;
+                let done = migrate::fresh(database, note_adoption).await?;
                 say("applied", &done.applied, json)
             }
         }
@@ -67,21 +68,7 @@ impl Migrate {
 }
 
 async fn up(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
-    // Said before, because a large table takes its time.
-    if let Found::HandMade(table) = migrate::found(database).await? {
-        output::note(&format!("{}; adopting it", described(&table)));
-        output::note(
-            "every row stays; id and its sequence become 64-bit, key is compared byte for byte, \
-             times are taken as UTC, version is added",
-        );
-        if table.rows_without_time > 0 {
-            let rows = table.rows_without_time;
-            output::note(&format!(
-                "{rows} of the rows lack a usable time and get the time of the migration"
-            ));
-        }
-    }
-    let done = migrate::up(database).await?;
+    let done = migrate::up(database, note_adoption).await?;
     if done.adopted {
         let odd = odd_keys(database).await?;
         output::note(&match odd.len() {
@@ -91,6 +78,20 @@ async fn up(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
         note_odd_keys(&odd);
     }
     say("applied", &done.applied, json)
+}
+
+fn note_adoption(table: HandMade) {
+    output::note(&format!("{}; adopting it", described(&table)));
+    output::note(
+        "every row stays; id and its sequence become 64-bit, key is compared byte for byte, \
+         times are taken as UTC, version is added",
+    );
+    if table.rows_without_time > 0 {
+        let rows = table.rows_without_time;
+        output::note(&format!(
+            "{rows} of the rows lack a usable time and get the time of the migration"
+        ));
+    }
 }
 
 /// Says what a migration would meet.

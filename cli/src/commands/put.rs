@@ -15,6 +15,7 @@ use crate::{
     Context,
     arguments::MaxValueBytes,
     error::CliError,
+    interrupt::{PERHAPS_WRITTEN, uninterrupted},
     output::{self, Shown},
 };
 
@@ -71,15 +72,17 @@ impl Put {
         };
         let session = context.session().await?;
         let not_so = |why| Err(CliError::NotSo(format!("{:?} {why}", self.key)));
-        let done = write(&session, &change, &Claim::new(), Locked::Wait).await?;
+        let (claim, told) = (Claim::new(), "it is stored");
+        let done = async { Ok(write(&session, &change, &claim, Locked::Wait).await?) };
+        let done = uninterrupted(done, PERHAPS_WRITTEN).await?;
         // What is written is written.
         let _ = session.close().await;
         match done.outcome(change) {
             Outcome::Created(item) | Outcome::Updated(item) if json => {
-                output::json(&Shown::item(&item))
+                output::json(&Shown::item(&item)).map_err(|error| error.after(told))
             }
             Outcome::Created(item) | Outcome::Updated(item) => {
-                output::line(&item.version.to_string())
+                output::line(&item.version.to_string()).map_err(|error| error.after(told))
             }
             Outcome::Exists => not_so("exists already".to_owned()),
             Outcome::Missing | Outcome::PreconditionFailed(None) => {

@@ -9,11 +9,11 @@ mod locking;
 mod returning;
 mod together;
 
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, entity::prelude::DateTimeUtc};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult};
 
 pub use self::{claim::Claim, together::write_together};
 use crate::{
-    ETag, Item, Key, Precondition, TagMatch, Value,
+    ETag, Item, Key, Precondition, TagMatch, Time, Value,
     failure::{Failure, failure},
     session::Session,
 };
@@ -207,8 +207,8 @@ impl Done {
 pub struct Stamp {
     id: i64,
     version: i64,
-    created_at: DateTimeUtc,
-    updated_at: DateTimeUtc,
+    created_at: Time,
+    updated_at: Time,
 }
 
 impl Stamp {
