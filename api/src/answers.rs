@@ -5,7 +5,10 @@ use poem_openapi::{ApiResponse, Object, types::Example};
 use sea_orm::entity::prelude::DateTimeUtc;
 use serde::{Deserialize, Serialize};
 
-use crate::{json::Json, pages::PageBody, room::InRoom};
+use crate::{
+    json::{Json, JsonText},
+    pages::PageBody,
+};
 
 /// An item to create.
 #[derive(Debug, Deserialize, Object)]
@@ -215,7 +218,7 @@ pub enum Listed {
     /// The page; empty past the end.
     #[oai(status = 200)]
     Listed(
-        InRoom<PageBody>,
+        JsonText<PageBody>,
         /// RFC 8288: `first`, `prev`, `next` and `last`, where there are such pages.
         #[oai(header = "Link")]
         String,

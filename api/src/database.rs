@@ -25,7 +25,13 @@ use tokio::{
 };
 use tracing::{Instrument, Span};
 
-use crate::{config::Config, problem::Problem, reads::Reads, writes::Writes};
+use crate::{
+    config::Config,
+    lists::{Asked, Lists, PageText},
+    problem::Problem,
+    reads::Reads,
+    writes::Writes,
+};
 
 /// How many calls may wait for each connection before more are turned away. A connection answers
 /// thousands of calls a second, so these wait far less than the shortest sensible deadline.
@@ -44,6 +50,7 @@ pub struct Database {
     line: Arc<Line>,
     reads: Reads,
     writes: Writes,
+    lists: Lists,
 }
 
 /// How kvd's sessions are set up.
@@ -78,6 +85,7 @@ impl Database {
         Ok(Self {
             reads: Reads::new(line.clone(), config),
             writes: Writes::new(line.clone(), config, calls),
+            lists: Lists::new(line.clone(), config),
             line,
         })
     }
@@ -95,15 +103,8 @@ impl Database {
         self.writes.write(change).await
     }
 
-    pub async fn list(&self, listing: Listing) -> Result<Page, Problem> {
-        let permit = self.line.enter()?;
-        let line = self.line.clone();
-        let list = async move {
-            let page = line.read(&listing).await;
-            drop(permit);
-            page
-        };
-        self.line.ask(list).await
+    pub async fn list(&self, asked: Asked) -> Result<PageText, Problem> {
+        self.lists.list(asked).await
     }
 
     /// The migrations, asked for also while many calls wait.
@@ -230,6 +231,11 @@ impl<T> Waiting<T> {
         (Self { answer, span }, told)
     }
 
+    /// The client hung up, or its time was up.
+    pub fn is_gone(&self) -> bool {
+        self.answer.is_closed()
+    }
+
     pub fn done(self, answer: T) {
         self.tell(Ok(answer));
     }
@@ -241,7 +247,6 @@ impl<T> Waiting<T> {
     }
 
     fn tell(self, answer: Result<T, Problem>) {
-        // Nobody is there any more if the client hung up, or the time was up.
         let _ = self.answer.send(answer);
     }
 }

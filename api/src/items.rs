@@ -12,17 +12,16 @@ use crate::{
     config::Config,
     database::Database,
     json::Json,
+    lists::Asked,
     operations::{CreateItem, DeleteItem, Failed, GetItem, ListItems, UpdateItem},
-    pages::{self, PageBody, Paging},
+    pages::{self, Paging},
     params::{Count, IfMatch, IfNoneMatch, PageNumber, PageSize, Param, Walk},
     problem::Problem,
-    room::{InRoom, Room},
 };
 
 pub struct Items {
     database: Database,
     max_value_bytes: usize,
-    room: Room,
 }
 
 impl Items {
@@ -30,8 +29,6 @@ impl Items {
         Self {
             database,
             max_value_bytes: config.max_value_bytes as usize,
-            // Soon enough to be answered in time, also if the database then is silent.
-            room: Room::new(config.request_timeout.mul_f64(0.1)),
         }
     }
 }
@@ -197,12 +194,10 @@ impl Items {
             keys_only,
             count: count.map_or(exact, |count| count == Count::Exact),
         };
-        let values = if keys_only { 0 } else { size as usize };
-        let room = self.room.take(values * self.max_value_bytes).await?;
-        let page = self.database.list(listing.clone()).await?;
-        let link = pages::link(&listing, &paging, count, &page);
-        let document = PageBody::new(page, &paging, size);
-        Ok(Listed::Listed(InRoom { document, room }, link))
+        let asked = Asked { listing, paging };
+        let page = self.database.list(asked.clone()).await?;
+        let link = pages::link(&asked.listing, &asked.paging, count, &page);
+        Ok(Listed::Listed(page.text.into(), link))
     }
 }
 

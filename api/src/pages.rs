@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::{
     answers::ListedItemBody,
+    lists::PageText,
     params::{Count, PageNumber, Walk},
     problem::Problem,
 };
@@ -22,7 +23,7 @@ pub const UNRESERVED_ONLY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// How a client goes through a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Paging {
     /// By the number of the page, from 1.
     Page(u64),
@@ -95,7 +96,7 @@ impl PageBody {
 }
 
 /// The header field `Link` (RFC 8288), with relative targets.
-pub fn link(listing: &Listing, paging: &Paging, count: Option<Count>, page: &Page) -> String {
+pub fn link(listing: &Listing, paging: &Paging, count: Option<Count>, page: &PageText) -> String {
     let target = |name: &str, value: &str, rel: &str| {
         let query = query(listing, count, name, value);
         format!("</items/?{query}>; rel=\"{rel}\"")
@@ -145,6 +146,8 @@ fn query(listing: &Listing, count: Option<Count>, name: &str, value: &str) -> St
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn links(number: u64, total: Option<u64>, more: bool) -> String {
@@ -155,8 +158,8 @@ mod tests {
             keys_only: true,
             count: total.is_some(),
         };
-        let page = Page {
-            items: Vec::new(),
+        let page = PageText {
+            text: Bytes::new(),
             total,
             next: more.then(|| Cursor::new(&listing.prefix, "a&b1")),
         };

@@ -14,7 +14,7 @@ const HEAD: usize = 7;
 /// Opaque to clients: URL-safe base64 of a form byte, the length of the prefix in bytes (it is the
 /// beginning of the key, so only its length is needed), a CRC-32 against typing and cutting errors,
 /// and the key. It grants nothing, so it is not signed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     prefix_bytes: usize,
     last_key: String,

@@ -56,7 +56,7 @@ impl fmt::Display for Key {
 
 /// The beginning of keys: 0 to 512 bytes of UTF-8 without U+0000, which PostgreSQL cannot hold.
 /// Other control characters are allowed, so that rows written by other software can be found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Prefix(String);
 
 /// Why a text is no [`Prefix`].

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Which items to list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Listing {
     pub prefix: Prefix,
     pub start: Start,
@@ -24,7 +24,7 @@ pub struct Listing {
 }
 
 /// Where a page begins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Start {
     /// After so many items.
     Offset(u64),

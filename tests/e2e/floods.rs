@@ -1,6 +1,12 @@
 //! More than there is room for: connections, descriptors, requests, bytes.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use tests::{
@@ -17,6 +23,7 @@ tests::list! {
     Once =>
         beyond_max_connections_the_connection_idle_for_longest_goes_first,
         without_descriptors_it_neither_spins_nor_ends,
+        a_page_of_the_largest_values_many_times_at_once_is_served_every_time,
         pages_of_the_largest_values_for_clients_that_never_read_are_bounded
 }
 
@@ -106,20 +113,56 @@ async fn without_descriptors_it_neither_spins_nor_ends(env: Env) {
 }
 
 /// 60 pages of 25 MB for those who ask and do not read would be 1.5 GB.
-async fn pages_of_the_largest_values_for_clients_that_never_read_are_bounded(env: Env) {
-    const LARGEST: usize = 262_144;
-    const BOUND: u64 = 700 * 1024 * 1024;
+const LARGEST: usize = 262_144;
+/// What kvd may take with all of these.
+const BOUND: u64 = 700 * 1024 * 1024;
+
+/// A kvd with a page of the largest values.
+async fn with_a_large_page(env: &Env) -> Kvd {
     let kvd = env.start().await;
     let value = "x".repeat(LARGEST);
-    kvd.create_all((0..99).map(|n| format!("k-{n}"))).await;
-    for n in 0..99 {
+    kvd.create_all((0..100).map(|n| format!("k-{n}"))).await;
+    for n in 0..100 {
         let _stored = kvd.put(&item(&format!("k-{n}")), &value).await.expect(200);
     }
+    kvd
+}
+
+async fn a_page_of_the_largest_values_many_times_at_once_is_served_every_time(env: Env) {
+    let kvd = with_a_large_page(&env).await;
+    let most = Arc::new(AtomicU64::new(0));
+    let watch = tokio::spawn({
+        let (most, pid) = (most.clone(), kvd.pid());
+        async move {
+            loop {
+                most.fetch_max(resident(pid).unwrap_or_default(), Ordering::Relaxed);
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    });
+    // The same for most of them, and some that are different.
+    let read = together(60, |n| {
+        let size = if n % 10 == 0 { 99 - n / 10 } else { 100 };
+        let page = kvd.get(&format!("/items/?page_size={size}"));
+        async move { (size, page.await.expect(200).body.len()) }
+    });
+    for (size, bytes) in read.await {
+        assert!(bytes > size * LARGEST, "{bytes} bytes of {size} values");
+    }
+    watch.abort();
+    let most = most.load(Ordering::Relaxed);
+    env.note(format!("at most {} MiB", most / 1024 / 1024));
+    assert!(most > 0 && most < BOUND, "{most} bytes");
+}
+
+async fn pages_of_the_largest_values_for_clients_that_never_read_are_bounded(env: Env) {
+    let kvd = with_a_large_page(&env).await;
     let mut silent = Vec::new();
-    for _ in 0..60 {
+    for n in 0..60 {
         let mut wire = kvd.wire().await;
-        wire.send("GET /items/?page_size=100 HTTP/1.1\r\nHost: kvd\r\n\r\n")
-            .await;
+        let size = 100 - n % 20;
+        let head = format!("GET /items/?page_size={size} HTTP/1.1\r\nHost: kvd\r\n\r\n");
+        wire.send(head).await;
         silent.push(wire);
     }
     let mut most = 0;
