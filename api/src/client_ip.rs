@@ -4,6 +4,7 @@
 //! list is read from the right, and the first address that is no trusted proxy is the client.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
@@ -14,6 +15,13 @@ use poem::http::{HeaderMap, HeaderName};
 /// The proxies whose word is believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
+
+impl fmt::Display for TrustedProxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let networks: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&networks.join(","))
+    }
+}
 
 impl FromStr for TrustedProxies {
     type Err = String;

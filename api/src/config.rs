@@ -118,6 +118,30 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// Says in the log what is in force. The database's URL shows no password.
+    pub fn log(&self) {
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            database_url = %self.database_url(),
+            listen = %self.listen,
+            admin_listen = self.admin_listen.map(tracing::field::display),
+            dev = self.dev,
+            migrate = self.migrate,
+            database_max_connections = self.database_max_connections,
+            request_timeout = ?self.request_timeout,
+            rate_limit = self.rate_limit,
+            rate_limit_window = ?self.rate_limit_window,
+            rate_limit_max_clients = self.rate_limit_max_clients,
+            trusted_proxies = %self.trusted_proxies,
+            client_ip_header = %self.client_ip_header,
+            max_value_bytes = self.max_value_bytes,
+            max_connections = self.max_connections,
+            shutdown_delay = ?self.shutdown_delay,
+            shutdown_grace = ?self.shutdown_grace,
+            "starting"
+        );
+    }
+
     /// Reads the arguments, the environment and `.env`.
     ///
     /// # Errors

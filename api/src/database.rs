@@ -28,6 +28,8 @@ use tracing::{Instrument, Span};
 use crate::{
     config::Config,
     lists::{Asked, Lists, PageText},
+    metrics::Metrics,
+    outage::Outage,
     problem::Problem,
     reads::Reads,
     writes::Writes,
@@ -72,7 +74,7 @@ pub fn session_settings(config: &Config) -> SessionSettings {
 impl Database {
     /// # Errors
     /// The URL asks for something the driver does not know.
-    pub fn new(config: &Config) -> Result<Self, DbErr> {
+    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, DbErr> {
         let size = config.database_max_connections;
         let calls = size as usize * CALLS_PER_CONNECTION;
         let connector = Connector::new(config.database_url(), &session_settings(config))?;
@@ -80,18 +82,26 @@ impl Database {
             // What waited longer would have no time left to be done.
             pool: Pool::new(connector, size, config.request_timeout.mul_f64(0.8)),
             timeout: config.request_timeout,
+            outage: Outage::default(),
             calls: Arc::new(Semaphore::new(calls)),
+            most_calls: calls,
         });
         Ok(Self {
-            reads: Reads::new(line.clone(), config),
-            writes: Writes::new(line.clone(), config, calls),
+            reads: Reads::new(line.clone(), config, metrics),
+            writes: Writes::new(line.clone(), config, calls, metrics),
             lists: Lists::new(line.clone(), config),
             line,
         })
     }
 
-    pub fn pool(&self) -> &Pool {
-        &self.line.pool
+    /// What all calls go through.
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// The writes that wait for a lock.
+    pub fn locked_writes(&self) -> usize {
+        self.writes.locked()
     }
 
     pub async fn find(&self, key: Key) -> Result<Option<Item>, Problem> {
@@ -147,7 +157,9 @@ impl Query for Migrations {
 pub struct Line {
     pub pool: Pool,
     pub timeout: Duration,
+    outage: Outage,
     calls: Arc<Semaphore>,
+    most_calls: usize,
 }
 
 impl Line {
@@ -195,7 +207,7 @@ impl Line {
     }
 
     async fn attempt<Q: Query>(&self, query: &Q) -> Result<Q::Answer, DbErr> {
-        let held = self.pool.acquire().await?;
+        let held = self.acquire().await?;
         let done = timeout(self.timeout, query.ask(&held)).await;
         let done = done.unwrap_or_else(|_| Err(silent()));
         let broken = done.as_ref().is_err_and(|e| failure(e) == Failure::Unknown);
@@ -203,12 +215,32 @@ impl Line {
         done
     }
 
+    /// A connection.
+    ///
+    /// # Errors
+    /// See [`Pool::acquire`].
+    pub async fn acquire(&self) -> Result<Held, DbErr> {
+        let held = self.pool.acquire().await;
+        held.inspect_err(|error| self.outage.failed(error))
+    }
+
     pub fn put_back(&self, held: Held, broken: bool) {
         if broken {
+            self.outage.failed(&"a connection broke or fell silent");
             self.pool.distrust_idle();
         } else {
+            self.outage.answered();
             held.give_back();
         }
+    }
+
+    pub fn is_lost(&self) -> bool {
+        self.outage.is_lost()
+    }
+
+    /// The calls that were let in and have no answer yet.
+    pub fn calls(&self) -> usize {
+        self.most_calls - self.calls.available_permits()
     }
 }
 

@@ -9,7 +9,7 @@
 //! [`lists`] in bounded [`room`]. What it answers: [`answers`] and [`pages`], or a [`problem`] with its
 //! [`code`]. [`operations`] lists the problems of each operation,
 //! [`document`] describes it all, and [`explorer`] shows it. Beside the items: [`health`],
-//! [`metrics`], [`telemetry`].
+//! [`metrics`], [`telemetry`] with [`repeats`] and [`outage`].
 
 pub mod answers;
 pub mod client_ip;
@@ -30,12 +30,14 @@ pub mod locked_keys;
 pub mod metrics;
 pub mod observe;
 pub mod operations;
+pub mod outage;
 pub mod pages;
 pub mod params;
 pub mod precondition;
 pub mod problem;
 pub mod rate_limit;
 pub mod reads;
+pub mod repeats;
 pub mod resource;
 pub mod room;
 pub mod routes;

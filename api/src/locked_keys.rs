@@ -48,6 +48,11 @@ impl LockedKeys {
         self.always || self.waiting().contains_key(key)
     }
 
+    /// How many writes wait.
+    pub fn writes(&self) -> usize {
+        self.waiting().values().sum()
+    }
+
     /// `None` if the key, as far as is known, is free.
     ///
     /// # Errors

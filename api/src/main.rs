@@ -51,11 +51,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
             _ = interrupt.recv() => {}
         }
     };
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        database = %config.database_url(),
-        "starting"
-    );
+    config.log();
     Ok(run::run(config, stop).await?)
 }
 

@@ -5,23 +5,28 @@ use std::{
     time::Duration,
 };
 
-use entity::pool::Pool;
 use poem::{
     Response, handler,
     http::{Method, StatusCode},
     web::Data,
 };
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder, core::Collector,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 
-use crate::{rate_limit::RateLimiter, routes::Route};
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
+
+use crate::{database::Database, rate_limit::RateLimiter, routes::Route};
 
 /// Upper bounds of the buckets of request durations, in seconds.
 const BUCKETS: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
+
+/// Upper bounds of the buckets of batches, in calls sent together.
+const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 pub struct Metrics {
     registry: Registry,
@@ -30,17 +35,25 @@ pub struct Metrics {
     in_flight: IntGauge,
     /// Client connections that are open.
     pub connections: IntGauge,
-    pub limiter_decisions: IntCounterVec,
+    pub limiter_admitted: IntCounter,
+    pub limiter_refused: IntCounter,
     pub limiter_evictions: IntCounter,
     limiter_clients: IntGauge,
+    /// Reads of keys, and writes, that were sent together.
+    pub read_batches: Histogram,
+    pub write_batches: Histogram,
+    database_up: IntGauge,
+    calls: IntGauge,
+    locked_writes: IntGauge,
     pool_connections: IntGauge,
     pool_idle: IntGauge,
+    pool_max: IntGauge,
     sources: OnceLock<Sources>,
 }
 
 /// What is asked when somebody scrapes.
 struct Sources {
-    pool: Pool,
+    database: Database,
     limiter: Option<Arc<RateLimiter>>,
 }
 
@@ -57,9 +70,25 @@ impl Metrics {
             "Time from a request's head to its answer.",
         )
         .buckets(BUCKETS.to_vec());
+        let decisions = counters(
+            "kvd_rate_limit_decisions_total",
+            "Requests the limiter admitted or refused.",
+            &["decision"],
+        );
+        let batches = HistogramOpts::new(
+            "kvd_database_batch_size",
+            "Calls that were sent to the database together.",
+        )
+        .buckets(BATCH_BUCKETS.to_vec());
+        let batches = register(&registry, HistogramVec::new(batches, &["kind"]));
         let build = Opts::new("kvd_build_info", "The version of kvd.")
             .const_label("version", env!("CARGO_PKG_VERSION"));
         register(&registry, IntGauge::with_opts(build)).set(1);
+        // What Prometheus' own libraries tell of a process: memory, descriptors, processor time.
+        #[cfg(target_os = "linux")]
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("every name is registered once");
         Self {
             requests: counters(
                 "kvd_http_requests_total",
@@ -69,11 +98,8 @@ impl Metrics {
             duration: register(&registry, HistogramVec::new(duration, &["route", "method"])),
             in_flight: gauge("kvd_http_requests_in_flight", "Requests being answered."),
             connections: gauge("kvd_http_connections", "Client connections that are open."),
-            limiter_decisions: counters(
-                "kvd_rate_limit_decisions_total",
-                "Requests the limiter admitted or refused.",
-                &["decision"],
-            ),
+            limiter_admitted: decisions.with_label_values(&["admitted"]),
+            limiter_refused: decisions.with_label_values(&["refused"]),
             limiter_evictions: register(
                 &registry,
                 IntCounter::new(
@@ -82,6 +108,24 @@ impl Metrics {
                 ),
             ),
             limiter_clients: gauge("kvd_rate_limit_clients", "Clients the limiter remembers."),
+            read_batches: batches.with_label_values(&["read"]),
+            write_batches: batches.with_label_values(&["write"]),
+            database_up: gauge(
+                "kvd_database_up",
+                "0 since the database was lost, 1 when it is back.",
+            ),
+            calls: gauge(
+                "kvd_database_calls",
+                "Calls that wait for the database or are being done by it.",
+            ),
+            locked_writes: gauge(
+                "kvd_database_locked_writes",
+                "Writes that wait for a lock that somebody else has.",
+            ),
+            pool_max: gauge(
+                "kvd_database_connections_max",
+                "The most connections to the database.",
+            ),
             pool_connections: gauge("kvd_database_connections", "Connections to the database."),
             pool_idle: gauge(
                 "kvd_database_connections_idle",
@@ -93,9 +137,8 @@ impl Metrics {
     }
 
     /// Names what to ask when somebody scrapes.
-    pub fn watch(&self, pool: &Pool, limiter: Option<Arc<RateLimiter>>) {
-        let pool = pool.clone();
-        self.sources.get_or_init(|| Sources { pool, limiter });
+    pub fn watch(&self, database: Database, limiter: Option<Arc<RateLimiter>>) {
+        self.sources.get_or_init(|| Sources { database, limiter });
     }
 
     /// Counts a request as in flight until the guard is dropped.
@@ -113,11 +156,16 @@ impl Metrics {
     }
 
     fn text(&self) -> String {
-        if let Some(Sources { pool, limiter }) = self.sources.get() {
-            let (all, idle) = pool.sessions();
+        if let Some(Sources { database, limiter }) = self.sources.get() {
+            let line = database.line();
+            let (all, idle) = line.pool.sessions();
             let clients = limiter.as_ref().map_or(0, |limiter| limiter.clients());
             set(&self.pool_connections, all);
             set(&self.pool_idle, idle);
+            set(&self.pool_max, line.pool.size());
+            set(&self.calls, line.calls());
+            set(&self.locked_writes, database.locked_writes());
+            set(&self.database_up, u8::from(!line.is_lost()));
             set(&self.limiter_clients, clients);
         }
         let mut text = Vec::new();

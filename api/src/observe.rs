@@ -1,11 +1,11 @@
 //! Around every request: its id, its client, the metrics, and one line in the log. That is for who
-//! asks for it (`debug`), unless the request failed.
+//! asks for it (`debug`), unless the request failed (500 or 504).
 
 use std::{sync::Arc, time::Instant};
 
 use poem::{
     Endpoint, Request, Response, Result,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
 };
 use tracing::Instrument;
 use uuid::Builder;
@@ -60,7 +60,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observe<E> {
                 )
             };
         }
-        if status.is_server_error() {
+        // A database that is lost is said once, and what there is too much of is for the metrics.
+        if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
             log!(info);
         } else {
             log!(debug);

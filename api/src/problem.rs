@@ -152,7 +152,13 @@ impl Problem {
             }
             Failure::Refused => Self::internal(),
         };
-        tracing::error!(%error, code = problem.code.as_str(), "database");
+        let code = problem.code.as_str();
+        if failure(error) == Failure::NoConnection {
+            // That the database is lost is said once, not for each request.
+            tracing::debug!(%error, code, "database");
+        } else {
+            tracing::error!(%error, code, "database");
+        }
         problem
     }
 }

@@ -3,6 +3,7 @@
 use std::{mem, sync::Arc};
 
 use entity::{Item, Key, read, session::Session};
+use prometheus::Histogram;
 use sea_orm::DbErr;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
@@ -10,6 +11,7 @@ use crate::{
     config::Config,
     database::{Line, Query, Waiting},
     gather::{Batch, Call, Gather, Limits},
+    metrics::Metrics,
     problem::Problem,
 };
 
@@ -24,6 +26,8 @@ pub struct Reads(Arc<Inner>);
 struct Inner {
     line: Arc<Line>,
     gather: Gather<Lookup>,
+    /// Their sizes.
+    batches: Histogram,
 }
 
 struct Lookup {
@@ -43,7 +47,7 @@ impl Call for Lookup {
 }
 
 impl Reads {
-    pub fn new(line: Arc<Line>, config: &Config) -> Self {
+    pub fn new(line: Arc<Line>, config: &Config, metrics: &Metrics) -> Self {
         // Values may be bounded to nothing at all.
         let largest = (config.max_value_bytes as usize).max(1);
         let limits = Limits {
@@ -52,7 +56,12 @@ impl Reads {
         };
         let batches = config.database_max_connections.div_ceil(2) as usize;
         let gather = Gather::new(limits, batches);
-        Self(Arc::new(Inner { line, gather }))
+        let batches = metrics.read_batches.clone();
+        Self(Arc::new(Inner {
+            line,
+            gather,
+            batches,
+        }))
     }
 
     pub async fn find(&self, key: Key) -> Result<Option<Item>, Problem> {
@@ -80,6 +89,7 @@ impl Inner {
             let mut next = Some(batch);
             while let Some(mut batch) = next {
                 let mut lookups = mem::take(&mut batch.calls);
+                self.batches.observe(lookups.len() as f64);
                 lookups.sort_unstable_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
                 let found = self.gather.watch(self.find_all(&lookups), |late| {
                     self.clone().start(late);

@@ -112,7 +112,7 @@ pub fn endpoints(
         let limiter = RateLimiter::new(quota, config.rate_limit_max_clients, evictions);
         Arc::new(limiter)
     });
-    metrics.watch(database.pool(), limiter.clone());
+    metrics.watch(database.clone(), limiter.clone());
 
     let service = document::service(Items::new(database, config));
     let page = Explorer::new(&service);
@@ -148,7 +148,8 @@ pub fn endpoints(
         let limited = RateLimit {
             inner: errors,
             limiter,
-            decisions: metrics.limiter_decisions.clone(),
+            admitted: metrics.limiter_admitted.clone(),
+            refused: metrics.limiter_refused.clone(),
         };
         let drained = Drain { inner: limited };
         Observe {

@@ -64,10 +64,10 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     if migrate_first {
         migrate::up(&migration_connection(config)?, |_| ()).await?;
     }
-    let database = Database::new(config)?;
-    let pool = database.pool().clone();
-    let (set_phase, phase) = watch::channel(Phase::Serving);
     let metrics = Arc::new(Metrics::new());
+    let database = Database::new(config, &metrics)?;
+    let line = database.line().clone();
+    let (set_phase, phase) = watch::channel(Phase::Serving);
     let Endpoints { public, admin } = routes::endpoints(config, database, &metrics, phase.clone());
     let server = |listener, endpoint| Server {
         listener,
@@ -106,7 +106,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
         failed = migrations => failed,
     };
     // SQLite then tidies its files up. A call that still runs is not worth waiting for.
-    let _ = timeout(CLOSE_TIME, pool.close()).await;
+    let _ = timeout(CLOSE_TIME, line.pool.close()).await;
     done
 }
 

@@ -4,10 +4,10 @@ use std::panic;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-use crate::config::LogFormat;
+use crate::{config::LogFormat, repeats::Repeats};
 
 /// Starts the log. `RUST_LOG` sets levels; without it everything from `info` up is written, and in
-/// development each request.
+/// development each request. What is said again and again is counted instead.
 ///
 /// # Errors
 /// One line that says what is wrong with `RUST_LOG`.
@@ -19,7 +19,9 @@ pub fn start(format: LogFormat, dev: bool) -> Result<(), String> {
         _ if dev => EnvFilter::new("info,api::observe=debug"),
         _ => EnvFilter::new("info"),
     };
-    let registry = tracing_subscriber::registry().with(levels);
+    let repeats = Repeats::default();
+    repeats.tell_from_time_to_time();
+    let registry = tracing_subscriber::registry().with(levels).with(repeats);
     let writer = std::io::stderr;
     match format {
         LogFormat::Text => registry

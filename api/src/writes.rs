@@ -9,6 +9,7 @@ use entity::{
     pool::Held,
     write::{Claim, Done, Locked, Outcome, Write, WriteError, write, write_together},
 };
+use prometheus::Histogram;
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, timeout},
@@ -19,6 +20,7 @@ use crate::{
     database::{Line, Waiting, silent},
     gather::{Batch, Call, Gather, Limits},
     locked_keys::LockedKeys,
+    metrics::Metrics,
     problem::Problem,
 };
 
@@ -38,6 +40,8 @@ struct Inner {
     locked: LockedKeys,
     /// Where the engine takes writes together.
     gather: Option<Gather<Change>>,
+    /// How many were sent together.
+    batches: Histogram,
 }
 
 struct Change {
@@ -59,7 +63,7 @@ impl Call for Change {
 
 impl Writes {
     /// At most `calls` wait for keys that are locked.
-    pub fn new(line: Arc<Line>, config: &Config, calls: usize) -> Self {
+    pub fn new(line: Arc<Line>, config: &Config, calls: usize, metrics: &Metrics) -> Self {
         let connections = config.database_max_connections as usize;
         let engine = config.database_url().engine();
         let batches = connections.div_ceil(4);
@@ -67,8 +71,14 @@ impl Writes {
             line,
             lock_time: config.lock_time(),
             locked: LockedKeys::new(engine, connections, calls),
+            batches: metrics.write_batches.clone(),
             gather: (engine == Engine::Postgres).then(|| Gather::new(TOGETHER, batches)),
         }))
+    }
+
+    /// How many wait for a lock.
+    pub fn locked(&self) -> usize {
+        self.0.locked.writes()
     }
 
     /// A 503 if nothing was written, a 504 if that is not known.
@@ -108,6 +118,7 @@ impl Inner {
             let mut next = Some(batch);
             while let Some(mut batch) = next {
                 let changes = mem::take(&mut batch.calls);
+                self.batches.observe(changes.len() as f64);
                 let together = self.clone().together(changes);
                 gather
                     .watch(together, |late| self.clone().start(late))
@@ -119,7 +130,7 @@ impl Inner {
 
     /// Commits all of them at once. Those that cannot be go on alone.
     async fn together(self: Arc<Self>, changes: Vec<Change>) {
-        let held = match self.line.pool.acquire().await {
+        let held = match self.line.acquire().await {
             Ok(held) => held,
             Err(error) => return fail(changes, &WriteError::NotWritten(error)),
         };
@@ -217,7 +228,7 @@ impl Inner {
             if claim.is_abandoned() {
                 return Ok(Err(WriteError::Abandoned));
             }
-            let held = match self.line.pool.acquire().await {
+            let held = match self.line.acquire().await {
                 Ok(held) => held,
                 Err(error) => return Ok(Err(WriteError::NotWritten(error))),
             };

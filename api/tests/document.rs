@@ -8,6 +8,7 @@ use api::{
     database::Database,
     document::{document, service},
     items::Items,
+    metrics::Metrics,
     operations,
     problem::Code,
 };
@@ -16,7 +17,7 @@ use serde_json::Value;
 
 fn served() -> String {
     let config = Config::parse_from(["kvd", "--database-url", "sqlite://unused.db"]);
-    let database = Database::new(&config).expect("a database URL");
+    let database = Database::new(&config, &Metrics::new()).expect("a database URL");
     document(&service(Items::new(database, &config)))
 }
 

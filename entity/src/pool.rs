@@ -134,6 +134,11 @@ impl Pool {
         }
     }
 
+    /// The most sessions.
+    pub fn size(&self) -> u32 {
+        self.0.size
+    }
+
     /// All sessions, and those that nobody uses.
     pub fn sessions(&self) -> (usize, usize) {
         let idle = self.0.idle().len();

@@ -1,15 +1,22 @@
 //! A database that is not there.
 
-use std::time::Duration;
+use std::{future::IntoFuture, time::Duration};
 
-use tests::{Env, load::until};
+use tests::{
+    Env, Kvd,
+    load::{together, until},
+};
 
-use crate::faults::{AT_ONCE, assert_back, assert_pool_whole, assert_unavailable, kvd};
+use crate::{
+    faults::{AT_ONCE, assert_back, assert_pool_whole, assert_unavailable, kvd},
+    metrics::gauge,
+};
 
 tests::list! {
     Faults =>
         while_it_is_down_everybody_gets_503_in_time_and_2_seconds_after_its_return_is_served,
-        kvd_that_starts_without_it_serves_once_it_is_there_and_migrated
+        kvd_that_starts_without_it_serves_once_it_is_there_and_migrated,
+        the_log_says_once_that_it_is_lost_and_once_that_it_is_back
 }
 
 async fn while_it_is_down_everybody_gets_503_in_time_and_2_seconds_after_its_return_is_served(
@@ -63,4 +70,34 @@ async fn kvd_that_starts_without_it_serves_once_it_is_there_and_migrated(env: En
     refused.problem(503, "database-unavailable");
     let _migrated = env.kvctl_on(&by_kvctl, ["migrate"]).await.expect(0);
     assert_back(&waiting, AT_ONCE * 2).await;
+}
+
+async fn the_log_says_once_that_it_is_lost_and_once_that_it_is_back(env: Env) {
+    let start = kvd(&env)
+        .without_env("RUST_LOG")
+        .env("REQUEST_TIMEOUT", "1s");
+    let kvd = start.start().await;
+    let _item = kvd.create("a", "b").await;
+    let said = |kvd: &Kvd, what: &str| kvd.log().matches(what).count();
+    for times in 1..=2 {
+        env.server().shut_down().await;
+        for _ in 0..4 {
+            let asked = together(50, |n| match n % 2 {
+                0 => kvd.get("/items/a").into_future(),
+                _ => kvd.put("/items/a", "c").into_future(),
+            });
+            for answer in asked.await {
+                assert!(matches!(answer.status, 503 | 504), "{answer:?}");
+            }
+        }
+        assert_eq!(said(&kvd, "the database is lost"), times, "{}", kvd.log());
+        assert_eq!(gauge(&kvd, "kvd_database_up").await, 0.0);
+        env.server().start().await;
+        assert_back(&kvd, Duration::from_secs(2)).await;
+        assert_eq!(said(&kvd, "the database is back"), times, "{}", kvd.log());
+        assert_eq!(gauge(&kvd, "kvd_database_up").await, 1.0);
+    }
+    // Of writes whose outcome is not known each has a line, up to a bound.
+    let lines = kvd.log().lines().count();
+    assert!(lines < 60, "{lines} lines: {}", kvd.log());
 }

@@ -1,7 +1,7 @@
 //! The log: one line for each request.
 
 use serde_json::Value;
-use tests::{Answer, Client, Env, Kvd};
+use tests::{Answer, Client, Env, Kvd, load::until};
 
 tests::list! {
     Once =>
@@ -12,7 +12,9 @@ tests::list! {
         an_id_of_1_to_128_visible_ascii_characters_is_taken_over,
         rust_log_sets_levels,
         without_rust_log_requests_that_did_not_fail_are_no_lines,
-        a_wrong_rust_log_is_exit_code_2
+        a_wrong_rust_log_is_exit_code_2,
+        the_settings_in_force_are_said_at_start,
+        what_every_request_meets_is_said_a_few_times_and_then_counted
 }
 
 /// The one line about the request with this id.
@@ -192,4 +194,41 @@ async fn a_wrong_rust_log_is_exit_code_2(env: Env) {
         assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
         assert!(output.stderr.contains("RUST_LOG"), "{}", output.stderr);
     }
+}
+
+async fn the_settings_in_force_are_said_at_start(env: Env) {
+    let kvd = env
+        .kvd()
+        .env("RATE_LIMIT", "77")
+        .arg("--shutdown-grace", "3s");
+    let kvd = kvd.without_env("RUST_LOG").start().await;
+    let log = kvd.log();
+    let line = log.lines().find(|line| line.contains("starting"));
+    let line = line.expect("a line about the start");
+    assert_holds(
+        line,
+        &[
+            "rate_limit=77",
+            "shutdown_grace=3s",
+            "max_value_bytes=262144",
+        ],
+    );
+}
+
+async fn what_every_request_meets_is_said_a_few_times_and_then_counted(env: Env) {
+    let database = env.empty_database().await;
+    let kvd = env.kvd_on(&database).env("RATE_LIMIT", "0");
+    let kvd = kvd.without_env("RUST_LOG").start().await;
+    for _ in 0..100 {
+        kvd.get("/items/a")
+            .await
+            .problem(503, "database-unavailable");
+    }
+    let counted = until("the others are counted", async || {
+        kvd.log().contains("more lines that said the same")
+    });
+    counted.await;
+    let log = kvd.log();
+    let said = log.lines().filter(|line| line.contains("ERROR")).count();
+    assert!((1..=30).contains(&said), "{said} errors in: {log}");
 }

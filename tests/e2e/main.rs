@@ -44,6 +44,7 @@ mod kvctl_terminal;
 mod kvctl_unreadable;
 mod links;
 mod logging;
+mod metrics;
 mod migrations;
 mod pages;
 mod preconditions;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
         kvctl_unreadable::tests(),
         links::tests(),
         logging::tests(),
+        metrics::tests(),
         migrations::tests(),
         pages::tests(),
         preconditions::tests(),

@@ -13,7 +13,6 @@ tests::list! {
         the_root_leads_to_the_explorer,
         the_explorer_works_without_internet,
         the_openapi_document_names_the_operations,
-        metrics_are_prometheus_text,
         head_is_answered_beside_items_too,
         only_answers_about_items_are_no_cache
 }
@@ -120,27 +119,6 @@ async fn the_openapi_document_names_the_operations(env: Env) {
             operations.contains(operation),
             "{operation} in {operations:?}"
         );
-    }
-}
-
-async fn metrics_are_prometheus_text(env: Env) {
-    let kvd = env.start().await;
-    let _some_traffic = kvd.get("/items/").await.expect(200);
-    let answer = kvd.get("/metrics").await.expect(200);
-    let kind = answer.header("content-type").unwrap_or_default();
-    assert!(
-        kind.starts_with("text/plain") && kind.contains("version=0.0.4"),
-        "{kind}"
-    );
-    let samples: Vec<&str> = answer
-        .text()
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .collect();
-    assert!(!samples.is_empty());
-    for sample in samples {
-        let (_, value) = sample.rsplit_once(' ').expect("name value");
-        assert!(value.parse::<f64>().is_ok(), "{sample}");
     }
 }
 

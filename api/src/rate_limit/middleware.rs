@@ -9,7 +9,7 @@ use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
     http::{HeaderName, HeaderValue},
 };
-use prometheus::IntCounterVec;
+use prometheus::IntCounter;
 
 use super::{
     RateLimiter,
@@ -30,7 +30,8 @@ pub struct RateLimit<E> {
     /// `None` if the limiter is turned off.
     pub limiter: Option<Arc<RateLimiter>>,
     /// By decision.
-    pub decisions: IntCounterVec,
+    pub admitted: IntCounter,
+    pub refused: IntCounter,
 }
 
 impl<E: Endpoint<Output = Response>> Endpoint for RateLimit<E> {
@@ -48,13 +49,13 @@ impl<E: Endpoint<Output = Response>> Endpoint for RateLimit<E> {
         let quota = limiter.quota();
         match limiter.admit(client) {
             Decision::Admitted { remaining, reset } => {
-                self.decisions.with_label_values(&["admitted"]).inc();
+                self.admitted.inc();
                 let mut response = self.inner.call(request).await?;
                 describe(&mut response, quota, remaining, seconds_up(reset));
                 Ok(response)
             }
             Decision::Refused { retry_after } => {
-                self.decisions.with_label_values(&["refused"]).inc();
+                self.refused.inc();
                 let seconds = seconds_up(retry_after).max(1);
                 let mut response = Problem::rate_limited(quota, seconds).into_response();
                 describe(&mut response, quota, 0, seconds);

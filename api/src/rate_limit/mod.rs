@@ -111,8 +111,9 @@ impl RateLimiter {
             && now.saturating_sub(refreshed.at) < self.quota.window / 4
     }
 
-    /// How many clients are remembered, roughly.
+    /// How many clients are remembered.
     pub fn clients(&self) -> u64 {
+        self.clients.run_pending_tasks();
         self.clients.entry_count()
     }
 }
