@@ -44,10 +44,6 @@ impl Precondition {
         }
     }
 
-    pub fn is_none(&self) -> bool {
-        self.if_match.is_none() && self.if_none_match.is_none()
-    }
-
     /// Whether a key that does not exist must stay so or be created, as `If-None-Match: *` asks.
     pub fn wants_absent(&self) -> bool {
         self.if_match.is_none() && self.if_none_match == Some(TagMatch::Any)

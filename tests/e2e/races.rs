@@ -4,10 +4,12 @@ use std::{
     collections::BTreeSet,
     future::{Future, IntoFuture},
     sync::Arc,
+    time::Duration,
 };
 
-use tests::{Answer, Client, Env, Kvd};
-use tokio::{sync::Barrier, task::JoinSet};
+use sea_orm::{ConnectionTrait, IsolationLevel, TransactionTrait};
+use tests::{Answer, Client, Engine, Env, Kvd};
+use tokio::{sync::Barrier, task::JoinSet, time::sleep};
 
 tests::list! {
     EveryEngine =>
@@ -23,7 +25,8 @@ tests::list! {
         counting_with_compare_and_set_loses_nothing,
         two_servers_on_one_database_agree,
         a_key_created_and_deleted_again_and_again_never_repeats_a_tag,
-        different_keys_do_not_hinder_each_other
+        different_keys_do_not_hinder_each_other,
+        an_item_that_others_replace_in_one_transaction_is_never_missing
 }
 
 const CLIENTS: usize = 40;
@@ -336,4 +339,38 @@ async fn different_keys_do_not_hinder_each_other(env: Env) {
         }
     }
     assert_eq!(kvd.get("/items/").await.json()["total"], CLIENTS);
+}
+
+async fn an_item_that_others_replace_in_one_transaction_is_never_missing(env: Env) {
+    let kvd = start(&env).await;
+    kvd.create_all(["a", "b"]).await;
+    let key = match env.engine() {
+        Engine::Mysql => "`key`",
+        Engine::Postgres | Engine::Sqlite => "key",
+    };
+    let connection = env.database().connection().await.clone();
+    let theirs = tokio::spawn(async move {
+        for _ in 0..150 {
+            let both = connection.begin_with_config(Some(IsolationLevel::ReadCommitted), None);
+            let both = both.await.expect("BEGIN");
+            for sql in [
+                format!("DELETE FROM items WHERE {key} = 'a'"),
+                format!("INSERT INTO items ({key}, value) VALUES ('a', 'theirs')"),
+            ] {
+                both.execute_unprepared(&sql).await.expect(&sql);
+            }
+            sleep(Duration::from_millis(2)).await;
+            both.commit().await.expect("COMMIT");
+        }
+    });
+    let mut written = 0;
+    while !theirs.is_finished() {
+        // Alone, and with another one beside it.
+        let (a, b) = tokio::join!(kvd.put("/items/a", "x"), kvd.put("/items/b", "x"));
+        let _written = (a.expect(200), b.expect(200));
+        let _alone = kvd.put("/items/a", "y").await.expect(200);
+        written += 1;
+    }
+    theirs.await.expect("the transactions");
+    env.note(format!("{written} times"));
 }

@@ -1,8 +1,9 @@
 //! Writes of one statement with `RETURNING`: PostgreSQL and SQLite.
 //!
 //! A statement that changes no row is followed by a look at the tag, to tell a missing key from a
-//! failed precondition. If by then the answer would be another one, the write is sent again, so a
-//! reported tag is one that the key had and that does not fulfil the precondition.
+//! failed precondition, and from an item that was deleted and created anew while the statement waited.
+//! If by then the answer would be another one, the write is sent again, so a reported tag is one that
+//! the key had and that does not fulfil the precondition.
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
@@ -89,9 +90,6 @@ async fn attempt(session: &Session, write: &Write) -> Result<Option<Done>, Write
             Ok(Some(Done::Stored(stamp)))
         }
         (Action::Create(_), None) => Ok(Some(Done::Exists)),
-        (Action::Update(_) | Action::Delete, None) if write.precondition.is_none() => {
-            Ok(Some(Done::Missing))
-        }
         (Action::Update(_) | Action::Upsert(_) | Action::Delete, None) => {
             look(session, write).await
         }

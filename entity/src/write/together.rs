@@ -3,7 +3,8 @@
 //! The statement locks the rows there are, in the order of their keys, then updates, deletes and
 //! inserts, the last in the order of their keys too: two of these never wait for each other in a
 //! circle. Where a row changed after the statement had begun, PostgreSQL goes on with the row as it
-//! is once it has the lock, so conditions are judged on what is then replaced.
+//! is once it has the lock, so conditions are judged on what is then replaced. Where it was deleted
+//! another one may have been created in its place: such a write is sent again.
 
 use sea_orm::sqlx::{self, Row, postgres::PgRow};
 
@@ -50,7 +51,8 @@ WITH given AS MATERIALIZED (
     SELECT * FROM updated UNION ALL SELECT * FROM inserted
 )
 SELECT stored.id, stored.version, stored.created_at, stored.updated_at,
-    deleted.id, found.id, found.version
+    deleted.id, found.id, found.version,
+    found.id IS NULL AND EXISTS (SELECT FROM items WHERE items.key = given.key)
 FROM given
 LEFT JOIN stored ON stored.key = given.key
 LEFT JOIN deleted ON deleted.key = given.key
@@ -127,7 +129,8 @@ fn done(write: &Write, row: &PgRow) -> sqlx::Result<Option<Done>> {
         return Ok(Some(Done::Deleted));
     }
     let Some(id) = row.try_get(5)? else {
-        return Ok((!write.creates()).then_some(Done::Missing));
+        let was_there: bool = row.try_get(7)?;
+        return Ok((!write.creates() && !was_there).then_some(Done::Missing));
     };
     let version = row.try_get(6)?;
     let current = ETag { id, version };
