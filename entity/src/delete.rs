@@ -85,28 +85,32 @@ async fn within(
     delete: &Delete,
 ) -> Result<Deleted, DbErr> {
     let mut found = BTreeMap::new();
-    for keys in keys.chunks(CHUNK_KEYS) {
-        let rows: Vec<(String, i64, i64)> = Entity::find()
-            .select_only()
-            .columns([Column::Key, Column::Id, Column::Version])
-            .filter(Column::Key.is_in(keys))
-            .order_by_asc(Column::Key)
-            .lock_exclusive()
-            .into_tuple()
-            .all(transaction)
-            .await?;
-        found.extend(
-            rows.into_iter()
-                .map(|(key, id, version)| (key, ETag { id, version })),
-        );
+    let mut missing = keys.to_vec();
+    // Twice: where others replaced an item while its lock was waited for, only a second statement of
+    // PostgreSQL sees the new one.
+    for _ in 0..2 {
+        for keys in missing.chunks(CHUNK_KEYS) {
+            let rows: Vec<(String, i64, i64)> = Entity::find()
+                .select_only()
+                .columns([Column::Key, Column::Id, Column::Version])
+                .filter(Column::Key.is_in(keys))
+                .order_by_asc(Column::Key)
+                .lock_exclusive()
+                .into_tuple()
+                .all(transaction)
+                .await?;
+            found.extend(
+                rows.into_iter()
+                    .map(|(key, id, version)| (key, ETag { id, version })),
+            );
+        }
+        missing.retain(|key| !found.contains_key(key));
     }
     if let Some(expected) = delete.if_match
         && let Some(other) = found.values().find(|tag| **tag != expected)
     {
         return Ok(Deleted::PreconditionFailed(*other));
     }
-    let missing = keys.iter().filter(|key| !found.contains_key(*key));
-    let missing: Vec<_> = missing.cloned().collect();
     if !missing.is_empty() && !delete.ignore_missing {
         return Ok(Deleted::Missing(missing));
     }
