@@ -312,7 +312,9 @@ async fn interrupted_it_leaves_no_session_and_the_same_then_works(env: Env) {
 }
 
 async fn time_limits_of_the_database_do_not_end_a_slow_import(env: Env) {
-    for limit in ["statement_timeout", "idle_in_transaction_session_timeout"] {
+    let limits = "SELECT name FROM pg_settings WHERE name IN \
+         ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')";
+    for limit in env.database().column::<String>(limits).await {
         let sql = format!(
             "ALTER DATABASE {} SET {limit} = '200ms'",
             env.database().name()

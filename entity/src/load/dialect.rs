@@ -184,8 +184,9 @@ static POSTGRES: Dialect = returning!(
     // One transaction from the start: a pooler may give every transaction another connection.
     &[
         "BEGIN",
-        // The lines may come slowly.
-        "SET LOCAL idle_in_transaction_session_timeout = 0",
+        // The lines may come slowly. PostgreSQL has the second of these since 17.
+        "SELECT set_config(name, '0', true) FROM pg_settings \
+         WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')",
         // Who waits keeps what it has stored so far from others, also when nobody waits for it any
         // more: the server notices only afterwards that its client is gone.
         "SET LOCAL lock_timeout = '100ms'",
