@@ -6,7 +6,7 @@ use sea_orm::{
     DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector,
     SqlxSqliteConnector,
     sqlx::{
-        self, AssertSqlSafe, ConnectOptions, Executor, MySqlConnection,
+        self, AssertSqlSafe, ConnectOptions, Executor, MySqlConnection, PgConnection,
         mysql::{MySqlConnectOptions, MySqlPoolOptions},
         postgres::{PgConnectOptions, PgPoolOptions},
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -36,7 +36,7 @@ pub struct Connector(Options);
 
 #[derive(Clone)]
 enum Options {
-    Postgres(PgConnectOptions),
+    Postgres(PgConnectOptions, PgSettings),
     MySql(MySqlConnectOptions, MySqlSettings),
     Sqlite(SqliteConnectOptions),
 }
@@ -46,7 +46,9 @@ impl Connector {
     /// The URL asks for something the driver does not know.
     pub fn new(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Self, DbErr> {
         let options = match url.engine() {
-            Engine::Postgres => postgres(url, settings).map(Options::Postgres),
+            Engine::Postgres => {
+                postgres(url, settings).map(|o| Options::Postgres(o, PgSettings::of(settings)))
+            }
             Engine::MySql => mysql(url).map(|o| Options::MySql(o, MySqlSettings::of(settings))),
             Engine::Sqlite => sqlite(url, settings).map(Options::Sqlite),
         };
@@ -60,7 +62,11 @@ impl Connector {
     pub async fn open(&self, time: Duration) -> Result<Session, DbErr> {
         let open = async {
             Ok(match &self.0 {
-                Options::Postgres(options) => options.connect().await?.into(),
+                Options::Postgres(options, settings) => {
+                    let mut connection = options.connect().await?;
+                    settings.apply(&mut connection).await?;
+                    connection.into()
+                }
                 Options::MySql(options, settings) => {
                     let mut connection = options.connect().await?;
                     settings.apply(&mut connection).await?;
@@ -79,10 +85,13 @@ impl Connector {
     /// is down. Waits so long for it.
     pub fn connection(&self, time: Duration) -> DatabaseConnection {
         match &self.0 {
-            Options::Postgres(options) => {
+            Options::Postgres(options, settings) => {
                 let pool = PgPoolOptions::new()
                     .max_connections(1)
                     .acquire_timeout(time);
+                let settings = *settings;
+                let pool =
+                    pool.after_connect(move |connection, _| Box::pin(settings.apply(connection)));
                 let pool = pool.connect_lazy_with(options.clone());
                 SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
             }
@@ -132,6 +141,29 @@ fn postgres(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<PgCon
         Some(password) => options.password(password),
         None => options,
     })
+}
+
+/// What a server may not know, and so would refuse as an option of the connection.
+#[derive(Clone, Copy)]
+struct PgSettings {
+    unlimited: bool,
+}
+
+impl PgSettings {
+    fn of(settings: &SessionSettings) -> Self {
+        let unlimited = settings.statement_timeout.is_none();
+        Self { unlimited }
+    }
+
+    async fn apply(self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        if self.unlimited {
+            // Since PostgreSQL 17.
+            let sql = "SELECT set_config(name, '0', false) FROM pg_settings \
+                       WHERE name = 'transaction_timeout'";
+            connection.execute(sql).await?;
+        }
+        Ok(())
+    }
 }
 
 fn mysql(url: &DatabaseUrl) -> sqlx::Result<MySqlConnectOptions> {

@@ -219,7 +219,9 @@ async fn a_reader_that_goes_is_no_failure(env: Env) {
 async fn time_limits_of_the_database_do_not_end_an_export(env: Env) {
     fill(&env).await;
     let name = env.database().name();
-    for limit in ["statement_timeout", "idle_in_transaction_session_timeout"] {
+    let limits = "SELECT name FROM pg_settings WHERE name IN \
+         ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')";
+    for limit in env.database().column::<String>(limits).await {
         let sql = format!("ALTER DATABASE {name} SET {limit} = '200ms'");
         env.database().execute(&sql).await;
     }
