@@ -109,8 +109,9 @@ fn read(argument: &str, most_bytes: u64) -> Result<String, CliError> {
     };
     let bytes = bytes.map_err(|error| CliError::io(name, error))?;
     if bytes.len() as u64 > most_bytes {
-        // Too large, whatever its last character would be.
-        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        return Err(CliError::Usage(format!(
+            "{name}: a value has at most {most_bytes} bytes, and this is more (see --max-value-bytes)"
+        )));
     }
     String::from_utf8(bytes).map_err(|_| CliError::Usage(format!("{name}: a value is UTF-8 text")))
 }
