@@ -1,0 +1,124 @@
+"""The clients that generators make of the document, against a real kvd."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from kvd_generated import Client
+from kvd_generated.api.items import create_item, delete_item, get_item, list_items, update_item
+from kvd_generated.models import Item, NewItem, NewValue, Page, Problem, ProblemCode
+from servers import run_kvd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from http import HTTPStatus
+
+    from kvd_generated.types import Response
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with run_kvd(tmp_path_factory.mktemp("kvd"), "--dev", "--rate-limit", "0") as url:
+        yield url
+
+
+@pytest.fixture
+def limited_url(tmp_path: Path) -> Iterator[str]:
+    """Three requests, and no more."""
+    with run_kvd(tmp_path, "--dev", "--rate-limit", "3") as url:
+        yield url
+
+
+@pytest.fixture
+def client(url: str) -> Client:
+    return Client(base_url=url, raise_on_unexpected_status=True)
+
+
+def create(client: Client, key: str, value: str) -> Item:
+    created = create_item.sync(client=client, body=NewItem(key=key, value=value))
+    assert isinstance(created, Item)
+    return created
+
+
+def assert_problem(response: Response[object], status: HTTPStatus | int, code: ProblemCode) -> Problem:
+    problem = response.parsed
+    assert response.status_code == status
+    assert isinstance(problem, Problem)
+    assert problem.status == status
+    assert problem.code is code
+    assert problem.title
+    assert problem.detail
+    return problem
+
+
+@pytest.mark.parametrize("key", ["py", "py/a%2Fb é", "py ?&=#"])
+def test_an_item_is_created_read_updated_under_its_tag_and_deleted(client: Client, key: str) -> None:
+    created = create(client, key, "one")
+    read = get_item.sync(key, client=client)
+    assert isinstance(read, Item)
+    assert (read.value, read.version, read.created_at.utcoffset()) == ("one", 1, created.created_at.utcoffset())
+    updated = update_item.sync(key, client=client, body=NewValue(value="two"), if_match=f'"{created.etag}"')
+    assert isinstance(updated, Item)
+    assert (updated.value, updated.version) == ("two", 2)
+    deleted = delete_item.sync_detailed(key, client=client)
+    assert (deleted.status_code, deleted.parsed) == (204, None)
+
+
+def test_a_walk_by_cursor_sees_every_item_once(client: Client) -> None:
+    keys = [f"walk-py-{n:02}" for n in range(25)]
+    for key in keys:
+        create(client, key, "")
+    seen: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = list_items.sync(client=client, prefix="walk-py-", cursor=cursor)
+        assert isinstance(page, Page)
+        assert page.total is None
+        seen += [item.key for item in page.items]
+        cursor = page.next_cursor
+    assert seen == keys
+
+
+def test_every_error_is_a_problem_document(client: Client) -> None:
+    item = create(client, "errors-py", "one")
+    conflict = create_item.sync_detailed(client=client, body=NewItem(key="errors-py", value=""))
+    assert_problem(conflict, 409, ProblemCode.KEY_EXISTS)
+    missing = get_item.sync_detailed("no such key", client=client)
+    assert_problem(missing, 404, ProblemCode.ITEM_NOT_FOUND)
+    failed = update_item.sync_detailed(
+        "errors-py", client=client, body=NewValue(value=""), if_match='"0-0"'
+    )
+    assert_problem(failed, 412, ProblemCode.PRECONDITION_FAILED)
+    assert failed.headers["ETag"] == f'"{item.etag}"'
+    invalid = list_items.sync_detailed(client=client, page_size=101)
+    assert_problem(invalid, 400, ProblemCode.INVALID_REQUEST)
+    large = create_item.sync_detailed(client=client, body=NewItem(key="a", value="x" * 262_145))
+    assert_problem(large, 413, ProblemCode.VALUE_TOO_LARGE)
+
+
+def test_a_refusal_of_the_limiter_says_when_to_come_back(limited_url: str) -> None:
+    client = Client(base_url=limited_url)
+    for _ in range(3):
+        assert isinstance(list_items.sync(client=client), Page)
+    refused = list_items.sync_detailed(client=client)
+    problem = assert_problem(refused, 429, ProblemCode.RATE_LIMITED)
+    assert problem.violated_policies == ["default"]
+    assert refused.headers["Retry-After"] == str(problem.retry_after)
+
+
+def test_the_typescript_client_does_the_same(url: str, limited_url: str) -> None:
+    test = Path(os.environ["GENERATED"]) / "built/client.test.js"
+    environment = os.environ | {"KVD_URL": url, "KVD_LIMITED_URL": limited_url}
+    done = subprocess.run(
+        ["node", "--test", "--test-reporter=spec", str(test)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pass 4" in done.stdout, done.stdout
