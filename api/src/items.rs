@@ -11,6 +11,7 @@ use crate::{
     answers::{Created, Deleted, Found, Listed, NewItem, NewValue, Stored},
     config::Config,
     database::Database,
+    document::Tag,
     json::Json,
     operations::{CreateItem, DeleteItem, Failed, GetItem, ListItems, UpdateItem},
     pages::{self, PageBody, Paging},
@@ -36,7 +37,7 @@ impl Items {
     }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Items")]
 impl Items {
     /// Create an item
     ///
