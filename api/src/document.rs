@@ -1,9 +1,10 @@
 //! The OpenAPI document: what the framework generates from the operations, and what it cannot say.
 
-use poem_openapi::{ExtraHeader, LicenseObject, OpenApiService};
+use poem_openapi::{ContactObject, ExtraHeader, LicenseObject, OpenApiService, Tags};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    config::Config,
     items::Items,
     operations, params,
     problem::{Code, Problem},
@@ -37,12 +38,20 @@ const HEADERS: [(&str, &str); 10] = [
     ("X-Request-Id", "0c9f2f1d3f0e4f6c8f1a2b3c4d5e6f70"),
 ];
 
+/// Under which name the operations stand.
+#[derive(Tags)]
+pub enum Tag {
+    Items,
+}
+
 /// The item operations with their description.
-pub fn service(items: Items) -> OpenApiService<Items, ()> {
+pub fn service(items: Items, config: &Config) -> OpenApiService<Items, ()> {
     let header = |name: &str, description: &str| ExtraHeader::new(name).description(description);
+    let quota = quota(config);
     OpenApiService::new(items, "kvd", env!("CARGO_PKG_VERSION"))
-        .description(DESCRIPTION)
-        .license(LicenseObject::new("MIT OR Apache-2.0"))
+        .description(format!("{DESCRIPTION}\n\n{quota}"))
+        .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/"))
+        .contact(ContactObject::new().name("Whoever runs this kvd"))
         .server("/")
         .extra_response_header::<String, _>(header(
             "X-Request-Id",
@@ -51,8 +60,10 @@ pub fn service(items: Items) -> OpenApiService<Items, ()> {
         .extra_response_header::<String, _>(header("X-Content-Type-Options", "Always `nosniff`."))
         .extra_response_header::<Option<String>, _>(header(
             "RateLimit-Policy",
-            "The quota: `\"default\";q=60;w=60` is 60 requests in any 60 seconds. Absent if the \
-             limiter is off.",
+            &format!(
+                "The quota (`q`) and its window in seconds (`w`). {quota} Absent if the limiter \
+                 is off."
+            ),
         ))
         .extra_response_header::<Option<String>, _>(header(
             "RateLimit",
@@ -65,8 +76,19 @@ pub fn service(items: Items) -> OpenApiService<Items, ()> {
         ))
 }
 
+/// The limit of requests as it is set.
+fn quota(config: &Config) -> String {
+    match config.rate_limit {
+        0 => "There is no limit of requests.".to_owned(),
+        limit => format!(
+            "At most {limit} requests of one client to `/items` and below in any {} seconds.",
+            config.rate_limit_window.as_secs()
+        ),
+    }
+}
+
 /// The document as text.
-pub fn document(service: &OpenApiService<Items, ()>) -> String {
+pub fn document(service: &OpenApiService<Items, ()>, config: &Config) -> String {
     let mut document: Value =
         serde_json::from_str(&service.spec()).expect("the framework writes JSON");
     restore_slash(&mut document["paths"]);
@@ -78,11 +100,13 @@ pub fn document(service: &OpenApiService<Items, ()>) -> String {
                 .find(|(operation, _)| *operation == id)
                 .expect("every operation lists its problems");
             describe_answers(&mut operation["responses"], codes);
+            allow_empty_cursor(operation);
         }
     }
     // None yet: said, so that it does not look forgotten.
     document["security"] = json!([]);
     describe_schemas(&mut document["components"]["schemas"]);
+    limit_values(&mut document, config.max_value_bytes);
     standardise_formats(&mut document);
     format!("{document:#}\n")
 }
@@ -101,13 +125,26 @@ fn restore_slash(paths: &mut Value) {
     }
 }
 
-/// An example of every problem and every header. The framework also writes the names of headers in
-/// capitals.
+/// Where a walk begins; an explorer leaves out what is empty, unless told.
+fn allow_empty_cursor(operation: &mut Value) {
+    let parameters = operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        if parameter["name"] == "cursor" {
+            parameter["allowEmptyValue"] = true.into();
+        }
+    }
+}
+
+/// The codes of every problem, with an example each, and an example of every header. The framework
+/// also writes the names of headers in capitals.
 fn describe_answers(answers: &mut Value, codes: &[Code]) {
     for (status, answer) in answers.as_object_mut().into_iter().flatten() {
         let problem = answer.pointer_mut("/content/application~1problem+json");
         if let Some(problem) = problem {
             problem["examples"] = examples(codes, status);
+            answer["description"] = explained(codes, status).into();
         }
         let shouted = answer["headers"].take();
         let headers = shouted.as_object().into_iter().flatten();
@@ -117,7 +154,8 @@ fn describe_answers(answers: &mut Value, codes: &[Code]) {
                 .find(|(name, _)| name.eq_ignore_ascii_case(shouted))
                 .expect("every header of an answer has an example");
             let mut header = header.clone();
-            header["example"] = match header["schema"]["type"].as_str() {
+            let schema = &mut header["schema"];
+            schema["example"] = match schema["type"].as_str() {
                 Some("integer") => example.parse::<u64>().ok().into(),
                 _ => (*example).into(),
             };
@@ -127,15 +165,42 @@ fn describe_answers(answers: &mut Value, codes: &[Code]) {
     }
 }
 
+fn of_status<'a>(codes: &'a [Code], status: &str) -> impl Iterator<Item = &'a Code> {
+    codes
+        .iter()
+        .filter(move |code| code.status().as_str() == status)
+}
+
+/// The codes of a status, in Markdown.
+fn explained(codes: &[Code], status: &str) -> String {
+    let line = |code: &Code| format!("`{}`: {}", code.as_str(), code.title());
+    let lines: Vec<_> = of_status(codes, status).map(line).collect();
+    lines.join("\n\n")
+}
+
 fn examples(codes: &[Code], status: &str) -> Value {
-    let of_status = codes.iter().filter(|code| code.status().as_str() == status);
     let example = |code: &Code| {
         let document: Value = serde_json::from_str(&Problem::example(*code).document())
             .expect("a problem document is JSON");
         let example = json!({ "summary": code.title(), "value": document });
         (code.as_str().to_owned(), example)
     };
-    Value::Object(of_status.map(example).collect::<Map<_, _>>())
+    Value::Object(of_status(codes, status).map(example).collect::<Map<_, _>>())
+}
+
+/// The limit of values as it is set. As the rule of keys it is one of bytes, so the schema alone does
+/// not say it.
+fn limit_values(document: &mut Value, most: u32) {
+    for body in ["NewItem", "NewValue"] {
+        let value = &mut document["components"]["schemas"][body]["properties"]["value"];
+        value["description"] = format!("UTF-8 text without U+0000, at most {most} bytes.").into();
+        value["maxLength"] = most.into();
+    }
+    for operation in members(&mut document["paths"]).flat_map(members) {
+        if let Some(body) = operation.get_mut("requestBody") {
+            body["description"] = format!("A value has at most {most} bytes.").into();
+        }
+    }
 }
 
 /// The rules of keys and values, members that are `null`, and examples.

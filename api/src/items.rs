@@ -11,6 +11,7 @@ use crate::{
     answers::{Created, Deleted, Found, Listed, NewItem, NewValue, Stored},
     config::Config,
     database::Database,
+    document::Tag,
     json::Json,
     lists::Asked,
     operations::{CreateItem, DeleteItem, Failed, GetItem, ListItems, UpdateItem},
@@ -33,7 +34,7 @@ impl Items {
     }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Items")]
 impl Items {
     /// Create an item
     ///

@@ -114,8 +114,8 @@ pub fn endpoints(
     });
     metrics.watch(database.clone(), limiter.clone());
 
-    let service = document::service(Items::new(database, config));
-    let page = Explorer::new(&service);
+    let service = document::service(Items::new(database, config), config);
+    let page = Explorer::new(&service, config);
     let items = service.data(RequestLimits {
         body_bytes: RequestLimits::body_bytes(config.max_value_bytes as usize),
         body_time: config.request_timeout,

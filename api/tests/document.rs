@@ -18,7 +18,7 @@ use serde_json::Value;
 fn served() -> String {
     let config = Config::parse_from(["kvd", "--database-url", "sqlite://unused.db"]);
     let database = Database::new(&config, &Metrics::new()).expect("a database URL");
-    document(&service(Items::new(database, &config)))
+    document(&service(Items::new(database, &config), &config), &config)
 }
 
 #[test]

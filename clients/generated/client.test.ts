@@ -52,12 +52,12 @@ test("an item is created, read, updated under its tag, and deleted", async () =>
 });
 
 test("a walk by cursor sees every item once", async () => {
-  const keys = Array.from({ length: 25 }, (_, n) => `walk-${String(n).padStart(2, "0")}`);
+  const keys = Array.from({ length: 25 }, (_, n) => `walk-ts-${String(n).padStart(2, "0")}`);
   for (const key of keys) await create(key, "");
   const seen: string[] = [];
   let cursor: string | null = "";
   while (cursor !== null) {
-    const query: { prefix: string; cursor: string } = { prefix: "walk-", cursor };
+    const query: { prefix: string; cursor: string } = { prefix: "walk-ts-", cursor };
     const { data, error } = await client.GET("/items/", { params: { query } });
     assert.ok(data, JSON.stringify(error));
     seen.push(...data.items.map((item) => item.key));

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from kvd_generated import Client
@@ -15,7 +15,6 @@ from servers import run_kvd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from http import HTTPStatus
 
     from kvd_generated.types import Response
 
@@ -34,8 +33,9 @@ def limited_url(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def client(url: str) -> Client:
-    return Client(base_url=url, raise_on_unexpected_status=True)
+def client(url: str) -> Iterator[Client]:
+    with Client(base_url=url, raise_on_unexpected_status=True) as client:
+        yield client
 
 
 def create(client: Client, key: str, value: str) -> Item:
@@ -44,7 +44,7 @@ def create(client: Client, key: str, value: str) -> Item:
     return created
 
 
-def assert_problem(response: Response[object], status: HTTPStatus | int, code: ProblemCode) -> Problem:
+def assert_problem(response: Response[Any], status: int, code: ProblemCode) -> Problem:
     problem = response.parsed
     assert response.status_code == status
     assert isinstance(problem, Problem)
@@ -89,9 +89,7 @@ def test_every_error_is_a_problem_document(client: Client) -> None:
     assert_problem(conflict, 409, ProblemCode.KEY_EXISTS)
     missing = get_item.sync_detailed("no such key", client=client)
     assert_problem(missing, 404, ProblemCode.ITEM_NOT_FOUND)
-    failed = update_item.sync_detailed(
-        "errors-py", client=client, body=NewValue(value=""), if_match='"0-0"'
-    )
+    failed = update_item.sync_detailed("errors-py", client=client, body=NewValue(value=""), if_match='"0-0"')
     assert_problem(failed, 412, ProblemCode.PRECONDITION_FAILED)
     assert failed.headers["ETag"] == f'"{item.etag}"'
     invalid = list_items.sync_detailed(client=client, page_size=101)
@@ -101,10 +99,10 @@ def test_every_error_is_a_problem_document(client: Client) -> None:
 
 
 def test_a_refusal_of_the_limiter_says_when_to_come_back(limited_url: str) -> None:
-    client = Client(base_url=limited_url)
-    for _ in range(3):
-        assert isinstance(list_items.sync(client=client), Page)
-    refused = list_items.sync_detailed(client=client)
+    with Client(base_url=limited_url) as client:
+        for _ in range(3):
+            assert isinstance(list_items.sync(client=client), Page)
+        refused = list_items.sync_detailed(client=client)
     problem = assert_problem(refused, 429, ProblemCode.RATE_LIMITED)
     assert problem.violated_policies == ["default"]
     assert refused.headers["Retry-After"] == str(problem.retry_after)
