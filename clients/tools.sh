@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the checks of the clients: where kvd is, and where their tools are kept, with a way to install them.
 
 die() {
