@@ -149,7 +149,7 @@ async fn hang_up(kvd: &Client, n: u32) {
         "{line}\r\nHost: kvd\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
     // Whatever becomes of it.
-    let _sent = wire.try_send(head + &body).await;
+    let _sent = wire.try_send(head + body.as_str()).await;
     sleep(Duration::from_micros(u64::from(n % 11) * 300)).await;
 }
 

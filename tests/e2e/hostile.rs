@@ -84,7 +84,7 @@ async fn two_lengths_do_not_smuggle_a_request(env: Env) {
             let head = format!(
                 "PUT /items/a HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json\r\n{lengths}\r\n\r\n"
             );
-            requests.push(head + &rest);
+            requests.push(head + rest.as_str());
         }
     }
     assert_all_refused(&kvd, requests).await;

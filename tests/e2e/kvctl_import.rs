@@ -89,7 +89,7 @@ async fn import_says_what_it_created_updated_and_skipped(env: Env) {
         (get(&env, "a").await, get(&env, "c").await),
         ("1".into(), "2".into())
     );
-    let updated = import(&env, OVERWRITE, new + &lines([("e", "")]))
+    let updated = import(&env, OVERWRITE, [new, lines([("e", "")])].concat())
         .await
         .expect(0);
     assert_eq!(updated.text(), said(1, 4, 0));
@@ -142,16 +142,19 @@ async fn an_existing_key_is_named_with_its_line(env: Env) {
     let refused = import(&env, &["--on-conflict", "error"], text).await;
     assert_failed(refused, 1, "nothing was written");
     // Also if it is found only when others are stored already.
-    let many = numbered(0..12_000, "new") + &lines([("y", "new")]);
+    let many = [numbered(0..12_000, "new"), lines([("y", "new")])].concat();
     assert_failed(import(&env, ERROR, many).await, 1, "line 12001");
     assert_eq!((count(&env).await, get(&env, "y").await), (2, "old".into()));
 }
 
 async fn of_a_key_on_two_lines_the_first_or_the_last_counts(env: Env) {
     // So far apart that nothing that is sent or merged at once has both.
-    let far = lines([("twice", "first")])
-        + &numbered((0..12_000).rev(), "once")
-        + &lines([("twice", "last")]);
+    let far = [
+        lines([("twice", "first")]),
+        numbered((0..12_000).rev(), "once"),
+        lines([("twice", "last")]),
+    ]
+    .concat();
     let near = lines([
         ("twice", "first"),
         ("a", ""),
@@ -194,7 +197,12 @@ async fn of_a_key_on_two_lines_the_first_or_the_last_counts(env: Env) {
 async fn a_key_on_thousands_of_lines_counts_once(env: Env) {
     // More lines than are merged at once, with others in front and behind.
     let repeated = numbered(iter::repeat_n(5_000, 5_999), "middle");
-    let text = numbered(1..5_000, "") + &repeated + &numbered(5_000..5_003, "last");
+    let text = [
+        numbered(1..5_000, ""),
+        repeated,
+        numbered(5_000..5_003, "last"),
+    ]
+    .concat();
     for (flags, created, updated, value) in
         [(SKIP, 5_002, 0, "middle"), (OVERWRITE, 0, 5_002, "last")]
     {

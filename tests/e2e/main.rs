@@ -11,6 +11,7 @@ mod configuration;
 mod connections;
 mod cursors;
 mod dev;
+mod explorer;
 mod faults;
 mod faults_down;
 mod faults_frozen;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         connections::tests(),
         cursors::tests(),
         dev::tests(),
+        explorer::tests(),
         faults_down::tests(),
         faults_frozen::tests(),
         faults_killed::tests(),

@@ -5,6 +5,7 @@
 //! * [`mod@env`] is what a test is given: its database, its directory, its processes
 //! * [`kvd`] and [`kvctl`] drive the two binaries, [`terminal`] gives kvctl a pseudo-terminal
 //! * [`client`] asks kvd over HTTP, [`wire`] over a bare socket, byte for byte; both give an [`answer`]
+//! * [`browser`] is a real one without a network, for the explorer
 //! * [`engine`], [`server`] and [`database`] choose, start and fill the database servers
 //! * [`load`] is many clients at once, each of which keeps what it was told
 //! * [`relay`] stands between kvd and its database, and counts; [`server`] can also be broken
@@ -30,6 +31,7 @@
 //! ```
 
 pub mod answer;
+pub mod browser;
 pub mod client;
 pub mod database;
 pub mod engine;
