@@ -44,6 +44,7 @@ mod kvctl_terminal;
 mod links;
 mod logging;
 mod migrations;
+mod operating_nginx;
 mod pages;
 mod preconditions;
 mod prefixes;
@@ -103,6 +104,7 @@ fn main() -> ExitCode {
         links::tests(),
         logging::tests(),
         migrations::tests(),
+        operating_nginx::tests(),
         pages::tests(),
         preconditions::tests(),
         prefixes::tests(),
