@@ -180,26 +180,17 @@ impl Line {
         let begun = Instant::now();
         let mut retries = 0;
         loop {
-            match self.attempt(query).await {
-                Err(error)
-                    if failure(&error) == Failure::Unknown
-                        && retries < READ_RETRIES
-                        && begun.elapsed() < self.timeout =>
-                {
-                    retries += 1;
-                }
-                done => return done,
+            let held = self.pool.acquire().await?;
+            let done = timeout(self.timeout, query.ask(&held)).await;
+            let done = done.unwrap_or_else(|_| Err(silent()));
+            let broken = done.as_ref().is_err_and(is_broken);
+            self.put_back(held, broken);
+            if broken && retries < READ_RETRIES && begun.elapsed() < self.timeout {
+                retries += 1;
+            } else {
+                return done;
             }
         }
-    }
-
-    async fn attempt<Q: Query>(&self, query: &Q) -> Result<Q::Answer, DbErr> {
-        let held = self.pool.acquire().await?;
-        let done = timeout(self.timeout, query.ask(&held)).await;
-        let done = done.unwrap_or_else(|_| Err(silent()));
-        let broken = done.as_ref().is_err_and(|e| failure(e) == Failure::Unknown);
-        self.put_back(held, broken);
-        done
     }
 
     pub fn put_back(&self, held: Held, broken: bool) {
@@ -209,6 +200,11 @@ impl Line {
             held.give_back();
         }
     }
+}
+
+/// Whether the connection of a statement that failed is of no use any more.
+pub fn is_broken(error: &DbErr) -> bool {
+    matches!(failure(error), Failure::Unknown | Failure::NoConnection)
 }
 
 /// A connection did not answer in time.

@@ -1,6 +1,6 @@
 //! How to connect to a database.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use sea_orm::{
     DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector,
@@ -14,7 +14,7 @@ use sea_orm::{
 };
 use tokio::time::timeout;
 
-use crate::{DatabaseUrl, Engine, session::Session};
+use crate::{DatabaseUrl, Engine, postgres::Postgres, session::Session};
 
 /// How a session is set up.
 #[derive(Clone, Debug)]
@@ -36,7 +36,8 @@ pub struct Connector(Options);
 
 #[derive(Clone)]
 enum Options {
-    Postgres(PgConnectOptions),
+    /// The latter begins each transaction where a pooler lends sessions for one.
+    Postgres(PgConnectOptions, Option<Arc<str>>),
     MySql(MySqlConnectOptions, MySqlSettings),
     Sqlite(SqliteConnectOptions),
 }
@@ -46,7 +47,7 @@ impl Connector {
     /// The URL asks for something the driver does not know.
     pub fn new(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Self, DbErr> {
         let options = match url.engine() {
-            Engine::Postgres => postgres(url, settings).map(Options::Postgres),
+            Engine::Postgres => postgres(url, settings),
             Engine::MySql => mysql(url).map(|o| Options::MySql(o, MySqlSettings::of(settings))),
             Engine::Sqlite => sqlite(url, settings).map(Options::Sqlite),
         };
@@ -60,7 +61,9 @@ impl Connector {
     pub async fn open(&self, time: Duration) -> Result<Session, DbErr> {
         let open = async {
             Ok(match &self.0 {
-                Options::Postgres(options) => options.connect().await?.into(),
+                Options::Postgres(options, begin) => {
+                    Postgres::new(options.connect().await?, begin.clone()).into()
+                }
                 Options::MySql(options, settings) => {
                     let mut connection = options.connect().await?;
                     settings.apply(&mut connection).await?;
@@ -76,10 +79,10 @@ impl Connector {
     }
 
     /// SeaORM's connection to it, opened when it is needed: this succeeds also while the database
-    /// is down. Waits so long for it.
+    /// is down. Waits so long for it. Not for sessions that are lent for a transaction at a time.
     pub fn connection(&self, time: Duration) -> DatabaseConnection {
         match &self.0 {
-            Options::Postgres(options) => {
+            Options::Postgres(options, _) => {
                 let pool = PgPoolOptions::new()
                     .max_connections(1)
                     .acquire_timeout(time);
@@ -108,29 +111,38 @@ impl Connector {
     }
 }
 
-fn connection_error(error: sqlx::Error) -> DbErr {
+pub(crate) fn connection_error(error: sqlx::Error) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }
 
-fn postgres(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<PgConnectOptions> {
+fn postgres(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<Options> {
     let milliseconds = |duration: Duration| duration.as_millis().max(1).to_string();
+    let lock_timeout = milliseconds(settings.lock_timeout);
     let statement_timeout = settings.statement_timeout.map(milliseconds);
+    let statement_timeout = statement_timeout.unwrap_or_else(|| "0".to_owned());
     let options: PgConnectOptions = url.without_password().parse()?;
     let options = options
         .disable_statement_logging()
-        .application_name(settings.application_name)
-        .options([
-            // The compare-and-set relies on a waiting update seeing the row it waited for.
-            ("default_transaction_isolation", "read committed".to_owned()),
-            ("lock_timeout", milliseconds(settings.lock_timeout)),
-            (
-                "statement_timeout",
-                statement_timeout.unwrap_or_else(|| "0".to_owned()),
-            ),
-        ]);
-    Ok(match url.password() {
+        .application_name(settings.application_name);
+    let options = match url.password() {
         Some(password) => options.password(password),
         None => options,
+    };
+    // The compare-and-set relies on a waiting update seeing the row it waited for.
+    Ok(if url.lends_sessions() {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {lock_timeout}; \
+             SET LOCAL statement_timeout = {statement_timeout}"
+        );
+        // PgBouncer refuses what a session might be set up with.
+        Options::Postgres(options.extra_float_digits(None), Some(begin.into()))
+    } else {
+        let options = options.options([
+            ("default_transaction_isolation", "read committed"),
+            ("lock_timeout", &lock_timeout),
+            ("statement_timeout", &statement_timeout),
+        ]);
+        Options::Postgres(options, None)
     })
 }
 

@@ -45,6 +45,7 @@ mod links;
 mod logging;
 mod migrations;
 mod operating_nginx;
+mod operating_pgbouncer;
 mod pages;
 mod preconditions;
 mod prefixes;
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         logging::tests(),
         migrations::tests(),
         operating_nginx::tests(),
+        operating_pgbouncer::tests(),
         pages::tests(),
         preconditions::tests(),
         prefixes::tests(),

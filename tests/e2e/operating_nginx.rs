@@ -145,7 +145,7 @@ async fn each_client_has_its_own_limit_and_cannot_choose_it(env: Env) {
         kvd.env("TRUSTED_PROXIES", trusted).start()
     };
     // As the handbook sets it, and as it is if nothing is set.
-    let settings = block("# /etc/kvd/kvd.env").text();
+    let settings = block("# /etc/kvd/kvd.env, behind a proxy on the same machine").text();
     let trusted = settings
         .lines()
         .find_map(|line| line.strip_prefix("TRUSTED_PROXIES="));
