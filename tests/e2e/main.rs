@@ -44,8 +44,11 @@ mod kvctl_terminal;
 mod links;
 mod logging;
 mod migrations;
+mod operating_fleet;
+mod operating_haproxy;
 mod operating_nginx;
 mod operating_pgbouncer;
+mod operating_tls;
 mod pages;
 mod preconditions;
 mod prefixes;
@@ -105,8 +108,11 @@ fn main() -> ExitCode {
         links::tests(),
         logging::tests(),
         migrations::tests(),
+        operating_fleet::tests(),
+        operating_haproxy::tests(),
         operating_nginx::tests(),
         operating_pgbouncer::tests(),
+        operating_tls::tests(),
         pages::tests(),
         preconditions::tests(),
         prefixes::tests(),

@@ -33,7 +33,9 @@ impl Authority {
         let directory = tempfile::tempdir().expect("a directory of its own");
         let authority = Self { directory };
         let (key, certificate) = (authority.path("ca.key"), authority.path("ca.pem"));
-        let files = ["-subj", "/CN=test", "-keyout", &key, "-out", &certificate];
+        // By its name an authority is told from others.
+        let name = format!("/CN=test {}", fastrand::u64(..));
+        let files = ["-subj", &name, "-keyout", &key, "-out", &certificate];
         let _made = openssl(&[&words(NEW_KEY)[..], &files].concat());
         authority
     }
