@@ -44,6 +44,7 @@ mod kvctl_terminal;
 mod links;
 mod logging;
 mod migrations;
+mod operating_backup;
 mod operating_fleet;
 mod operating_haproxy;
 mod operating_nginx;
@@ -108,6 +109,7 @@ fn main() -> ExitCode {
         links::tests(),
         logging::tests(),
         migrations::tests(),
+        operating_backup::tests(),
         operating_fleet::tests(),
         operating_haproxy::tests(),
         operating_nginx::tests(),

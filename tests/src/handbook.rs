@@ -1,6 +1,8 @@
 //! What docs/operating.md shows is what the tests use.
 
-use std::{fs, path::Path};
+use std::{env, fs, path::Path, process::Command};
+
+use crate::{Env, process::binary};
 
 /// A block of code of the handbook.
 #[derive(Clone)]
@@ -41,5 +43,27 @@ impl Block {
     #[must_use]
     pub fn text(self) -> String {
         self.0
+    }
+
+    /// Runs it, as commands of a shell, in the test's directory, with the `kvctl` that is tested.
+    ///
+    /// # Panics
+    ///
+    /// If one of them fails.
+    pub fn run(self, test: &Env, variables: &[(&str, &str)]) {
+        let kvctl = binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
+        let mut path = kvctl.parent().expect("a directory").as_os_str().to_owned();
+        path.push(":");
+        path.push(env::var_os("PATH").unwrap_or_default());
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", &self.0]).current_dir(test.directory());
+        shell
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", test.directory());
+        let output = shell.envs(variables.iter().copied()).output();
+        let output = output.expect("there is a shell");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}\n{said}", self.0);
     }
 }
