@@ -44,11 +44,13 @@ mod kvctl_terminal;
 mod links;
 mod logging;
 mod migrations;
+mod operating_alerts;
 mod operating_backup;
 mod operating_fleet;
 mod operating_haproxy;
 mod operating_nginx;
 mod operating_pgbouncer;
+mod operating_pool;
 mod operating_tls;
 mod pages;
 mod preconditions;
@@ -109,11 +111,13 @@ fn main() -> ExitCode {
         links::tests(),
         logging::tests(),
         migrations::tests(),
+        operating_alerts::tests(),
         operating_backup::tests(),
         operating_fleet::tests(),
         operating_haproxy::tests(),
         operating_nginx::tests(),
         operating_pgbouncer::tests(),
+        operating_pool::tests(),
         operating_tls::tests(),
         pages::tests(),
         preconditions::tests(),
