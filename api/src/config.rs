@@ -170,12 +170,16 @@ impl Config {
                 "--listen and --admin-listen are the same address",
             ));
         }
-        if config.database_url.is_none() {
-            return Err(NoSettings::mistake(
+        match &config.database_url {
+            None => Err(NoSettings::mistake(
                 "no database: give --database-url or DATABASE_URL, or --dev for an embedded one",
-            ));
+            )),
+            Some(url) if config.migrate && url.lends_sessions() => Err(NoSettings::mistake(
+                "--migrate needs a session of its own: with pool_mode=transaction run kvctl migrate \
+                 on the server itself",
+            )),
+            Some(_) => Ok(config),
         }
-        Ok(config)
     }
 
     /// How long a write waits for a lock of somebody else: less than a request, so that it can be

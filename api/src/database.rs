@@ -193,26 +193,17 @@ impl Line {
         let begun = Instant::now();
         let mut retries = 0;
         loop {
-            match self.attempt(query).await {
-                Err(error)
-                    if failure(&error) == Failure::Unknown
-                        && retries < READ_RETRIES
-                        && begun.elapsed() < self.timeout =>
-                {
-                    retries += 1;
-                }
-                done => return done,
+            let held = self.acquire().await?;
+            let done = timeout(self.timeout, query.ask(&held)).await;
+            let done = done.unwrap_or_else(|_| Err(silent()));
+            let broken = done.as_ref().is_err_and(is_broken);
+            self.put_back(held, broken);
+            if broken && retries < READ_RETRIES && begun.elapsed() < self.timeout {
+                retries += 1;
+            } else {
+                return done;
             }
         }
-    }
-
-    async fn attempt<Q: Query>(&self, query: &Q) -> Result<Q::Answer, DbErr> {
-        let held = self.acquire().await?;
-        let done = timeout(self.timeout, query.ask(&held)).await;
-        let done = done.unwrap_or_else(|_| Err(silent()));
-        let broken = done.as_ref().is_err_and(|e| failure(e) == Failure::Unknown);
-        self.put_back(held, broken);
-        done
     }
 
     /// A connection.
@@ -242,6 +233,11 @@ impl Line {
     pub fn calls(&self) -> usize {
         self.most_calls - self.calls.available_permits()
     }
+}
+
+/// Whether the connection of a statement that failed is of no use any more.
+pub fn is_broken(error: &DbErr) -> bool {
+    matches!(failure(error), Failure::Unknown | Failure::NoConnection)
 }
 
 /// A connection did not answer in time.

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     config::Config,
-    database::{Line, Waiting, silent},
+    database::{self, Line, Waiting, silent},
     gather::{Batch, Call, Gather, Limits},
     locked_keys::LockedKeys,
     metrics::Metrics,
@@ -266,7 +266,7 @@ impl Inner {
 fn is_broken<T>(done: &Result<T, WriteError>) -> bool {
     match done {
         Err(WriteError::Unknown(_)) => true,
-        Err(WriteError::NotWritten(error)) => failure(error) == Failure::Unknown,
+        Err(WriteError::NotWritten(error)) => database::is_broken(error),
         Err(WriteError::Abandoned | WriteError::Contended) | Ok(_) => false,
     }
 }

@@ -127,6 +127,11 @@ impl Context {
                         postgres://, mysql:// or sqlite://";
             return Err(CliError::Usage(line.to_owned()));
         };
+        if url.lends_sessions() {
+            let line = "kvctl needs a session of its own: give it the URL of the server itself, \
+                        without pool_mode=transaction";
+            return Err(CliError::Usage(line.to_owned()));
+        }
         let settings = SessionSettings {
             statement_timeout: None,
             lock_timeout: LOCK_TIME,

@@ -1,6 +1,6 @@
 //! How to connect to a database.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use sea_orm::{
     DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector,
@@ -14,7 +14,7 @@ use sea_orm::{
 };
 use tokio::time::timeout;
 
-use crate::{DatabaseUrl, Engine, session::Session};
+use crate::{DatabaseUrl, Engine, postgres::Postgres, session::Session};
 
 /// How a session is set up.
 #[derive(Clone, Debug)]
@@ -46,9 +46,7 @@ impl Connector {
     /// The URL asks for something the driver does not know.
     pub fn new(url: &DatabaseUrl, settings: &SessionSettings) -> Result<Self, DbErr> {
         let options = match url.engine() {
-            Engine::Postgres => {
-                postgres(url, settings).map(|o| Options::Postgres(o, PgSettings::of(settings)))
-            }
+            Engine::Postgres => postgres(url, settings),
             Engine::MySql => mysql(url).map(|o| Options::MySql(o, MySqlSettings::of(settings))),
             Engine::Sqlite => sqlite(url, settings).map(Options::Sqlite),
         };
@@ -65,7 +63,7 @@ impl Connector {
                 Options::Postgres(options, settings) => {
                     let mut connection = options.connect().await?;
                     settings.apply(&mut connection).await?;
-                    connection.into()
+                    Postgres::new(connection, settings.begin.clone()).into()
                 }
                 Options::MySql(options, settings) => {
                     let mut connection = options.connect().await?;
@@ -82,16 +80,18 @@ impl Connector {
     }
 
     /// SeaORM's connection to it, opened when it is needed: this succeeds also while the database
-    /// is down. Waits so long for it.
+    /// is down. Waits so long for it. Not for sessions that are lent for a transaction at a time.
     pub fn connection(&self, time: Duration) -> DatabaseConnection {
         match &self.0 {
             Options::Postgres(options, settings) => {
                 let pool = PgPoolOptions::new()
                     .max_connections(1)
                     .acquire_timeout(time);
-                let settings = *settings;
-                let pool =
-                    pool.after_connect(move |connection, _| Box::pin(settings.apply(connection)));
+                let settings = settings.clone();
+                let pool = pool.after_connect(move |connection, _| {
+                    let settings = settings.clone();
+                    Box::pin(async move { settings.apply(connection).await })
+                });
                 let pool = pool.connect_lazy_with(options.clone());
                 SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
             }
@@ -117,47 +117,57 @@ impl Connector {
     }
 }
 
-fn connection_error(error: sqlx::Error) -> DbErr {
+pub(crate) fn connection_error(error: sqlx::Error) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }
 
-fn postgres(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<PgConnectOptions> {
+fn postgres(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<Options> {
     let milliseconds = |duration: Duration| duration.as_millis().max(1).to_string();
+    let lock_timeout = milliseconds(settings.lock_timeout);
     let statement_timeout = settings.statement_timeout.map(milliseconds);
+    let unlimited = statement_timeout.is_none();
+    let statement_timeout = statement_timeout.unwrap_or_else(|| "0".to_owned());
     let options: PgConnectOptions = url.without_password().parse()?;
     let options = options
         .disable_statement_logging()
-        .application_name(settings.application_name)
-        .options([
-            // The compare-and-set relies on a waiting update seeing the row it waited for.
-            ("default_transaction_isolation", "read committed".to_owned()),
-            ("lock_timeout", milliseconds(settings.lock_timeout)),
-            (
-                "statement_timeout",
-                statement_timeout.unwrap_or_else(|| "0".to_owned()),
-            ),
-        ]);
-    Ok(match url.password() {
+        .application_name(settings.application_name);
+    let options = match url.password() {
         Some(password) => options.password(password),
         None => options,
+    };
+    // The compare-and-set relies on a waiting update seeing the row it waited for.
+    Ok(if url.lends_sessions() {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {lock_timeout}; \
+             SET LOCAL statement_timeout = {statement_timeout}"
+        );
+        // PgBouncer refuses what a session might be set up with.
+        let begin = Some(begin.into());
+        let settings = PgSettings { unlimited, begin };
+        Options::Postgres(options.extra_float_digits(None), settings)
+    } else {
+        let options = options.options([
+            ("default_transaction_isolation", "read committed"),
+            ("lock_timeout", &lock_timeout),
+            ("statement_timeout", &statement_timeout),
+        ]);
+        let begin = None;
+        Options::Postgres(options, PgSettings { unlimited, begin })
     })
 }
 
-/// What a server may not know, and so would refuse as an option of the connection.
-#[derive(Clone, Copy)]
+/// What cannot be an option of the connection.
+#[derive(Clone)]
 struct PgSettings {
     unlimited: bool,
+    /// Begins each transaction where a pooler lends sessions for one.
+    begin: Option<Arc<str>>,
 }
 
 impl PgSettings {
-    fn of(settings: &SessionSettings) -> Self {
-        let unlimited = settings.statement_timeout.is_none();
-        Self { unlimited }
-    }
-
-    async fn apply(self, connection: &mut PgConnection) -> sqlx::Result<()> {
+    async fn apply(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         if self.unlimited {
-            // Since PostgreSQL 17.
+            // Only PostgreSQL 17 and later know it, and the others would refuse the connection.
             let sql = "SELECT set_config(name, '0', false) FROM pg_settings \
                        WHERE name = 'transaction_timeout'";
             connection.execute(sql).await?;

@@ -23,6 +23,7 @@ pub struct DatabaseUrl {
     engine: Engine,
     url: Url,
     password: Option<String>,
+    lends_sessions: bool,
 }
 
 /// Why a text is no [`DatabaseUrl`]. Never contains the text, which may hold a password.
@@ -36,6 +37,8 @@ pub enum InvalidDatabaseUrl {
     Unescaped,
     #[error("the database URL has the unknown parameter {0:?}")]
     Parameter(String),
+    #[error("the database URL's parameter pool_mode is neither session nor transaction")]
+    PoolMode,
     #[error("the file of the database URL's parameter {0} cannot be read: {1}")]
     File(String, String),
     #[error("the database URL names no database: mysql://user@host/database")]
@@ -47,7 +50,8 @@ pub enum InvalidDatabaseUrl {
 }
 
 /// The parameters that the drivers know, so that a mistyped one does not silently mean no TLS.
-const POSTGRES_PARAMETERS: [&str; 17] = [
+const POSTGRES_PARAMETERS: [&str; 18] = [
+    "pool_mode",
     "sslmode",
     "ssl-mode",
     "sslrootcert",
@@ -118,11 +122,11 @@ impl FromStr for DatabaseUrl {
         let malformed = |error: &dyn fmt::Display| InvalidDatabaseUrl::Malformed(error.to_string());
         let text = format!("{scheme}://{rest}");
         let parsed: Url = text.parse().map_err(|e: url::ParseError| malformed(&e))?;
-        let (url, password) = match engine {
+        let url = match engine {
             Engine::Postgres => {
                 text.parse::<PgConnectOptions>()
                     .map_err(|e| malformed(&e))?;
-                without_password(parsed, &POSTGRES_PARAMETERS)?
+                Self::of_server(engine, parsed, &POSTGRES_PARAMETERS)?
             }
             Engine::MySql => {
                 text.parse::<MySqlConnectOptions>()
@@ -130,60 +134,77 @@ impl FromStr for DatabaseUrl {
                 if matches!(parsed.path(), "" | "/") {
                     return Err(InvalidDatabaseUrl::NoDatabase);
                 }
-                without_password(parsed, &MYSQL_PARAMETERS)?
+                Self::of_server(engine, parsed, &MYSQL_PARAMETERS)?
             }
             Engine::Sqlite => {
                 text.parse::<SqliteConnectOptions>()
                     .map_err(|e| malformed(&e))?;
-                (parsed, None)
+                Self {
+                    engine,
+                    url: parsed,
+                    password: None,
+                    lends_sessions: false,
+                }
             }
         };
+        Ok(url)
+    }
+}
+
+impl DatabaseUrl {
+    /// Takes apart what the driver need not know.
+    fn of_server(engine: Engine, mut url: Url, known: &[&str]) -> Result<Self, InvalidDatabaseUrl> {
+        if url.fragment().is_some() || url.path().contains('@') {
+            return Err(InvalidDatabaseUrl::Unescaped);
+        }
+        let mut password = url.password().map(|text| {
+            let decoded = percent_encoding::percent_decode_str(text);
+            decoded.decode_utf8_lossy().into_owned()
+        });
+        // Fails only for a URL that cannot have a password.
+        let _ = url.set_password(None);
+        let (mut kept, mut lends_sessions) = (Vec::new(), false);
+        for (name, value) in url.query_pairs() {
+            if name == "password" {
+                password = Some(value.into_owned());
+                continue;
+            }
+            if !known.contains(&&*name) {
+                return Err(InvalidDatabaseUrl::Parameter(name.into_owned()));
+            }
+            if name == "pool_mode" {
+                lends_sessions = match &*value {
+                    "transaction" => true,
+                    "session" => false,
+                    _ => return Err(InvalidDatabaseUrl::PoolMode),
+                };
+                continue;
+            }
+            if FILES.contains(&&*name) {
+                std::fs::File::open(&*value).map_err(|error| {
+                    InvalidDatabaseUrl::File(name.clone().into_owned(), error.to_string())
+                })?;
+            }
+            kept.push((name.into_owned(), value.into_owned()));
+        }
+        url.set_query(None);
+        if !kept.is_empty() {
+            url.query_pairs_mut().extend_pairs(kept);
+        }
         Ok(Self {
             engine,
             url,
             password,
+            lends_sessions,
         })
     }
-}
 
-/// The URL of a server without its password, and the password.
-fn without_password(
-    mut url: Url,
-    known: &[&str],
-) -> Result<(Url, Option<String>), InvalidDatabaseUrl> {
-    if url.fragment().is_some() || url.path().contains('@') {
-        return Err(InvalidDatabaseUrl::Unescaped);
+    /// Whether a pooler lends a session for one transaction at a time (`pool_mode=transaction`, as
+    /// PgBouncer calls it).
+    pub fn lends_sessions(&self) -> bool {
+        self.lends_sessions
     }
-    let mut password = url.password().map(|text| {
-        let decoded = percent_encoding::percent_decode_str(text);
-        decoded.decode_utf8_lossy().into_owned()
-    });
-    // Fails only for a URL that cannot have a password.
-    let _ = url.set_password(None);
-    let mut kept = Vec::new();
-    for (name, value) in url.query_pairs() {
-        if name == "password" {
-            password = Some(value.into_owned());
-            continue;
-        }
-        if !known.contains(&&*name) {
-            return Err(InvalidDatabaseUrl::Parameter(name.into_owned()));
-        }
-        if FILES.contains(&&*name) {
-            std::fs::File::open(&*value).map_err(|error| {
-                InvalidDatabaseUrl::File(name.clone().into_owned(), error.to_string())
-            })?;
-        }
-        kept.push((name.into_owned(), value.into_owned()));
-    }
-    url.set_query(None);
-    if !kept.is_empty() {
-        url.query_pairs_mut().extend_pairs(kept);
-    }
-    Ok((url, password))
-}
 
-impl DatabaseUrl {
     pub fn engine(&self) -> Engine {
         self.engine
     }
@@ -272,6 +293,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pooler_is_told_by_its_mode() {
+        for (mode, lends) in [("transaction", true), ("session", false)] {
+            let url = format!("postgres://u@h/db?pool_mode={mode}&sslmode=require");
+            let url: DatabaseUrl = url.parse().unwrap();
+            assert_eq!(url.lends_sessions(), lends, "{mode}");
+            assert_eq!(url.to_string(), "postgres://u@h/db?sslmode=require");
+        }
+    }
+
+    #[test]
     fn a_mistake_in_a_url_is_named_without_the_url() {
         for (url, expected) in [
             ("", "must begin with"),
@@ -287,6 +318,8 @@ mod tests {
             ("postgres://u:1234/s3cret@h/db", "unescaped"),
             ("postgres://u:s3cret@h/db?sslmod=verify-full", "\"sslmod\""),
             ("mysql://u:s3cret@h/db?ssl-mod=required", "\"ssl-mod\""),
+            ("mysql://u:s3cret@h/db?pool_mode=session", "\"pool_mode\""),
+            ("postgres://u:s3cret@h/db?pool_mode=s3cret", "pool_mode"),
             (
                 "postgres://u:s3cret@h/db?sslrootcert=/no/file",
                 "sslrootcert",

@@ -6,7 +6,7 @@
 //! - [`mod@write`]: create, update, upsert and delete of one key, each atomic, with its outcome;
 //!   [`mod@delete`]: several keys; [`load`]: any number of items. All or nothing.
 //! - [`database_url`], [`database`]: the URL of a database, and how to connect to it; [`session`]:
-//!   one connection; [`pool`]: those of a server.
+//!   one connection (`postgres`: also through a pooler); [`pool`]: those of a server.
 //! - [`failure`]: what a database error means for the one who sent the statement.
 
 pub mod cursor;
@@ -21,6 +21,7 @@ pub mod key;
 pub mod list;
 pub mod load;
 pub mod pool;
+mod postgres;
 pub mod precondition;
 pub mod read;
 pub mod scan;

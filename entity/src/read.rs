@@ -25,13 +25,11 @@ pub async fn find(db: &impl ConnectionTrait, key: &str) -> Result<Option<Model>,
 /// # Errors
 /// What the database said.
 pub async fn find_many(session: &Session, keys: &[&str]) -> Result<Vec<Model>, DbErr> {
-    if let Some(mut connection) = session.postgres().await {
-        let rows = sqlx::query(
+    if let Some(mut postgres) = session.postgres().await {
+        let query = sqlx::query(
             "SELECT id, key, value, version, created_at, updated_at FROM items WHERE key = ANY($1)",
-        )
-        .bind(keys)
-        .fetch_all(&mut *connection)
-        .await;
+        );
+        let rows = postgres.fetch_all(query.bind(keys)).await?;
         let model = |row: &PgRow| {
             Ok(Model {
                 id: row.try_get(0)?,
@@ -42,9 +40,8 @@ pub async fn find_many(session: &Session, keys: &[&str]) -> Result<Vec<Model>, D
                 updated_at: row.try_get(5)?,
             })
         };
-        return rows
-            .and_then(|rows| rows.iter().map(model).collect())
-            .map_err(statement_error);
+        let items: sqlx::Result<_> = rows.iter().map(model).collect();
+        return items.map_err(statement_error);
     }
     let backend = session.get_database_backend();
     let mut items = Vec::new();

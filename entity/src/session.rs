@@ -5,29 +5,29 @@
 
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
-    sqlx::{
-        self, AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection, SqliteConnection,
-    },
+    sqlx::{self, AssertSqlSafe, Connection, Executor, MySqlConnection, SqliteConnection},
 };
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::{Mutex, MutexGuard};
+
+use crate::postgres::Postgres;
 
 /// Dropped, it ends without a word; see [`Session::close`].
 pub struct Session(Driver);
 
 enum Driver {
-    Postgres(Mutex<PgConnection>),
+    Postgres(Mutex<Postgres>),
     MySql(Mutex<MySqlConnection>),
     Sqlite(Mutex<SqliteConnection>),
 }
 
-/// Runs the same on the connection of each engine.
+/// Runs the one on a session with PostgreSQL, the other on a connection of the other engines.
 macro_rules! on {
-    ($session:expr, $connection:ident => $run:expr) => {
+    ($session:expr, $postgres:ident => $on_postgres:expr, $connection:ident => $run:expr) => {
         match &$session.0 {
-            Driver::Postgres(c) => {
-                let $connection = &mut *c.lock().await;
-                $run
+            Driver::Postgres(p) => {
+                let $postgres = &mut *p.lock().await;
+                $on_postgres
             }
             Driver::MySql(c) => {
                 let $connection = &mut *c.lock().await;
@@ -41,8 +41,8 @@ macro_rules! on {
     };
 }
 
-impl From<PgConnection> for Session {
-    fn from(connection: PgConnection) -> Self {
+impl From<Postgres> for Session {
+    fn from(connection: Postgres) -> Self {
         Self(Driver::Postgres(Mutex::new(connection)))
     }
 }
@@ -60,8 +60,8 @@ impl From<SqliteConnection> for Session {
 }
 
 impl Session {
-    /// The connection, if it is one to PostgreSQL: for parameters that are arrays.
-    pub(crate) async fn postgres(&self) -> Option<MutexGuard<'_, PgConnection>> {
+    /// The session, if it is one with PostgreSQL: for parameters that are arrays.
+    pub(crate) async fn postgres(&self) -> Option<MutexGuard<'_, Postgres>> {
         match &self.0 {
             Driver::Postgres(connection) => Some(connection.lock().await),
             Driver::MySql(_) | Driver::Sqlite(_) => None,
@@ -73,7 +73,12 @@ impl Session {
     /// # Errors
     /// There is none.
     pub async fn ping(&self) -> Result<(), DbErr> {
-        on!(self, connection => connection.ping().await.map_err(statement_error))
+        let alive = on!(
+            self,
+            postgres => postgres.connection.ping().await,
+            connection => connection.ping().await
+        );
+        alive.map_err(statement_error)
     }
 
     /// Ends it in an orderly way.
@@ -82,7 +87,7 @@ impl Session {
     /// The database cannot be told.
     pub async fn close(self) -> Result<(), DbErr> {
         let closed = match self.0 {
-            Driver::Postgres(connection) => connection.into_inner().close().await,
+            Driver::Postgres(postgres) => postgres.into_inner().connection.close().await,
             Driver::MySql(connection) => connection.into_inner().close().await,
             Driver::Sqlite(connection) => connection.into_inner().close().await,
         };
@@ -94,13 +99,14 @@ impl Session {
     /// # Errors
     /// What the server said.
     pub(crate) async fn copy_in(&self, sql: &str, data: Vec<u8>) -> Result<(), DbErr> {
-        let Some(mut connection) = self.postgres().await else {
+        let Some(mut postgres) = self.postgres().await else {
             return Err(DbErr::BackendNotSupported {
                 db: self.get_database_backend().as_str(),
                 ctx: "COPY",
             });
         };
-        let mut copy = connection.copy_in_raw(sql).await.map_err(statement_error)?;
+        let copy = postgres.connection.copy_in_raw(sql).await;
+        let mut copy = copy.map_err(statement_error)?;
         copy.send(data).await.map_err(statement_error)?;
         copy.finish().await.map(drop).map_err(statement_error)
     }
@@ -132,18 +138,25 @@ impl ConnectionTrait for Session {
     async fn execute_raw(&self, mut statement: Statement) -> Result<ExecResult, DbErr> {
         let values = arguments(&mut statement);
         let query = AssertSqlSafe(statement.sql);
-        on!(self, connection => {
-            let done = sqlx::query_with(query, values).execute(connection).await;
-            done.map(Into::into).map_err(statement_error)
-        })
+        on!(
+            self,
+            postgres => postgres.execute(sqlx::query_with(query, values)).await.map(Into::into),
+            connection => {
+                let done = sqlx::query_with(query, values).execute(connection).await;
+                done.map(Into::into).map_err(statement_error)
+            }
+        )
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let query = AssertSqlSafe(sql.to_owned());
-        on!(self, connection => {
-            let done = connection.execute(query).await;
-            done.map(Into::into).map_err(statement_error)
-        })
+        on!(
+            self,
+            postgres => postgres.execute_unprepared(sql).await.map(Into::into),
+            connection => {
+                let done = connection.execute(AssertSqlSafe(sql.to_owned())).await;
+                done.map(Into::into).map_err(statement_error)
+            }
+        )
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
@@ -155,10 +168,17 @@ impl ConnectionTrait for Session {
     async fn query_all_raw(&self, mut statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let values = arguments(&mut statement);
         let query = AssertSqlSafe(statement.sql);
-        on!(self, connection => {
-            let rows = sqlx::query_with(query, values).fetch_all(connection).await;
-            rows.map(|rows| rows.into_iter().map(Into::into).collect())
-                .map_err(statement_error)
-        })
+        on!(
+            self,
+            postgres => {
+                let rows = postgres.fetch_all(sqlx::query_with(query, values)).await?;
+                Ok(rows.into_iter().map(Into::into).collect())
+            },
+            connection => {
+                let rows = sqlx::query_with(query, values).fetch_all(connection).await;
+                rows.map(|rows| rows.into_iter().map(Into::into).collect())
+                    .map_err(statement_error)
+            }
+        )
     }
 }

@@ -64,7 +64,7 @@ fn readers(kvd: Client) -> Load<Told> {
 }
 
 /// Each has a key of its own.
-fn writers(kvd: Client) -> Load<Written> {
+pub(crate) fn writers(kvd: Client) -> Load<Written> {
     Load::start(CLIENTS, move |client, round| {
         let (key, value) = (format!("w-{client}"), format!("{client}-{round}"));
         let put = kvd.put(&item(&key), &value);

@@ -47,6 +47,14 @@ mod links;
 mod logging;
 mod metrics;
 mod migrations;
+mod operating_alerts;
+mod operating_backup;
+mod operating_fleet;
+mod operating_haproxy;
+mod operating_nginx;
+mod operating_pgbouncer;
+mod operating_pool;
+mod operating_tls;
 mod pages;
 mod preconditions;
 mod prefixes;
@@ -109,6 +117,14 @@ fn main() -> ExitCode {
         logging::tests(),
         metrics::tests(),
         migrations::tests(),
+        operating_alerts::tests(),
+        operating_backup::tests(),
+        operating_fleet::tests(),
+        operating_haproxy::tests(),
+        operating_nginx::tests(),
+        operating_pgbouncer::tests(),
+        operating_pool::tests(),
+        operating_tls::tests(),
         pages::tests(),
         preconditions::tests(),
         prefixes::tests(),

@@ -8,6 +8,8 @@
 //! * [`browser`] is a real one without a network, for the explorer
 //! * [`engine`], [`server`] and [`database`] choose, start and fill the database servers
 //! * [`load`] is many clients at once, each of which keeps what it was told
+//! * [`program`] starts somebody else's program, such as a proxy, with what the [`handbook`] shows
+//! * [`mod@openssl`] makes certificates
 //! * [`relay`] stands between kvd and its database, and counts; [`server`] can also be broken
 //! * [`history`] judges whether what the clients of a key were told can be true
 //! * [`process`] starts programs so that none outlives the tests
@@ -36,11 +38,14 @@ pub mod client;
 pub mod database;
 pub mod engine;
 pub mod env;
+pub mod handbook;
 pub mod history;
 pub mod kvctl;
 pub mod kvd;
 pub mod load;
+pub mod openssl;
 pub mod process;
+pub mod program;
 #[cfg(test)]
 mod readme;
 pub mod relay;

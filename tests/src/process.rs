@@ -151,6 +151,22 @@ fn setpriv() -> Option<&'static Path> {
         .as_deref()
 }
 
+/// Runs an installed program to its end.
+///
+/// # Panics
+///
+/// If it is not installed.
+#[must_use]
+pub fn run(program: &str, arguments: &[&str]) -> Output {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|e| panic!("{program}: {e}"));
+    Output {
+        code: code(output.status),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
 /// Sends a signal; a process that is gone already is fine.
 pub fn send(pid: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(pid) {

@@ -1,4 +1,4 @@
-//! The README names tests for what it promises; they are there.
+//! The README and the handbook name tests for what they promise; they are there.
 
 use std::{fs, path::Path};
 
@@ -22,6 +22,32 @@ fn the_tests_that_the_readme_names_exist() {
             list.split(|c: char| !c.is_alphanumeric() && c != '_')
                 .any(|name| name == test),
             "{module}::{test} is not listed"
+        );
+    }
+}
+
+#[test]
+fn the_handbook_names_its_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let handbook = fs::read_to_string(root.join("../docs/operating.md")).expect("the handbook");
+    let sections = handbook.split("\n## ").skip(1);
+    let mut named = Vec::new();
+    for section in sections {
+        let tests = section.lines().find(|line| line.starts_with("Test"));
+        let tests = tests.unwrap_or_else(|| panic!("a section without a test: {section}"));
+        named.extend(tests.split('`').skip(1).step_by(2));
+    }
+    for name in &named {
+        let module = root.join(format!("e2e/{name}.rs"));
+        let script = root.join("..").join(name);
+        assert!(module.exists() || script.exists(), "{name} is not there");
+    }
+    for file in fs::read_dir(root.join("e2e")).expect("the tests") {
+        let file = file.expect("a file").file_name();
+        let module = file.to_string_lossy().replace(".rs", "");
+        assert!(
+            !module.starts_with("operating_") || named.contains(&module.as_str()),
+            "{module} is not named"
         );
     }
 }

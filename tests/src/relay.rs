@@ -1,4 +1,4 @@
-//! A relay between kvd and its database server, which tells what passes, and can lose it.
+//! A relay between kvd and its database server, or between a proxy and kvd, which tells what passes, and can lose it.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -20,9 +20,11 @@ use tokio::{
 
 use crate::database::Database;
 
-/// Listens on a port of its own and passes everything on to the server of a database, until it is dropped.
+/// Listens on a port of its own and passes everything on to a server, until it is dropped.
 pub struct Relay {
-    url: Url,
+    address: SocketAddr,
+    /// The database's, if the server has one.
+    url: Option<Url>,
     line: Arc<Line>,
     accepting: JoinHandle<()>,
 }
@@ -40,6 +42,8 @@ struct Line {
 }
 
 impl Relay {
+    /// To the server of a database.
+    ///
     /// # Panics
     ///
     /// If the database is a file, or its server has no address.
@@ -49,25 +53,45 @@ impl Relay {
         let port = url.port().expect("the tests name the server's port");
         let server = tokio::net::lookup_host((host, port)).await;
         let server = server.ok().and_then(|mut found| found.next());
-        let server = server.expect("the server has an address");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-        let listener = listener.expect("a loopback port");
-        let port = listener.local_addr().expect("a bound port").port();
+        let mut relay = Self::before(server.expect("the server has an address")).await;
+        let port = relay.address.port();
         url.set_port(Some(port)).expect("a URL with a host");
         url.set_host(Some("127.0.0.1")).expect("a URL with a host");
+        relay.url = Some(url);
+        relay
+    }
+
+    /// # Panics
+    ///
+    /// If there is no port left.
+    pub async fn before(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.expect("a loopback port");
+        let address = listener.local_addr().expect("a bound port");
         let line = Arc::new(Line::default());
         let accepting = tokio::spawn(accept(listener, server, Arc::clone(&line)));
         Self {
-            url,
+            address,
+            url: None,
             line,
             accepting,
         }
     }
 
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The database's URL by way of this relay.
+    ///
+    /// # Panics
+    ///
+    /// If the server is none of a database.
     #[must_use]
     pub fn url(&self) -> String {
-        self.url.to_string()
+        let url = self.url.as_ref();
+        url.expect("a relay to a database").to_string()
     }
 
     /// Bytes sent to the server so far.

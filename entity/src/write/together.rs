@@ -70,7 +70,7 @@ pub async fn write_together(
     session: &Session,
     writes: &[&Write],
 ) -> Result<Vec<Option<Done>>, WriteError> {
-    let Some(mut connection) = session.postgres().await else {
+    let Some(mut postgres) = session.postgres().await else {
         unreachable!("only PostgreSQL takes writes together");
     };
     let keys: Vec<&str> = writes.iter().map(|write| write.key.as_str()).collect();
@@ -86,15 +86,13 @@ pub async fn write_together(
     };
     let (if_match, if_none_match): (Vec<Option<String>>, Vec<Option<String>>) =
         writes.iter().map(|write| parts(write)).unzip();
-    let rows = sqlx::query(SQL)
+    let query = sqlx::query(SQL)
         .bind(keys)
         .bind(values)
         .bind(actions)
         .bind(if_match)
-        .bind(if_none_match)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(|error| WriteError::of(statement_error(error)))?;
+        .bind(if_none_match);
+    let rows = postgres.fetch_all(query).await.map_err(WriteError::of)?;
     let done = |(write, row): (&&Write, &PgRow)| done(write, row);
     // What was done cannot be told any more.
     let unknown = |error| WriteError::Unknown(statement_error(error));

@@ -49,10 +49,10 @@ pub enum Purpose {
 }
 
 /// A server of ours.
-struct Private {
+pub(crate) struct Private {
     /// To start it once more.
     command: Command,
-    child: Child,
+    pub(crate) child: Child,
     /// The signal on which it ends at once; its data is thrown away.
     stop: Signal,
     log: PathBuf,
@@ -246,7 +246,7 @@ async fn version(engine: Engine, on: &DatabaseConnection) -> Result<String, DbEr
 }
 
 /// The database servers refuse to run as root: then one of these users runs them.
-fn unprivileged(preferred: &str) -> Result<Option<User>, String> {
+pub(crate) fn unprivileged(preferred: &str) -> Result<Option<User>, String> {
     if !Uid::effective().is_root() {
         return Ok(None);
     }
@@ -258,7 +258,11 @@ fn unprivileged(preferred: &str) -> Result<Option<User>, String> {
 }
 
 /// Lets `user` own `directory` and run `command`.
-fn run_as(user: Option<&User>, directory: &Path, command: &mut Command) -> Result<(), String> {
+pub(crate) fn run_as(
+    user: Option<&User>,
+    directory: &Path,
+    command: &mut Command,
+) -> Result<(), String> {
     use std::os::unix::process::CommandExt;
 
     command.current_dir(directory);
@@ -270,7 +274,7 @@ fn run_as(user: Option<&User>, directory: &Path, command: &mut Command) -> Resul
 }
 
 /// Writes a file into the server's directory that only the server's user can read.
-fn write(user: Option<&User>, file: &Path, content: &str) -> Result<(), String> {
+pub(crate) fn write(user: Option<&User>, file: &Path, content: &str) -> Result<(), String> {
     let owner = user.map(|user| user.uid.as_raw());
     fs::write(file, content)
         .and_then(|()| chown(file, owner, None))
@@ -286,7 +290,7 @@ fn password() -> String {
 }
 
 /// Starts the server itself; its output goes to `log`.
-fn spawn(mut command: Command, log: PathBuf, stop: Signal) -> Result<Private, String> {
+pub(crate) fn spawn(mut command: Command, log: PathBuf, stop: Signal) -> Result<Private, String> {
     let fail = |e: std::io::Error| format!("{}: {e}", log.display());
     let file = File::create(&log).map_err(fail)?;
     let child = command

@@ -1,0 +1,101 @@
+//! A session with PostgreSQL: its own, or one that a pooler lends for a transaction at a time.
+//!
+//! The driver prepares a statement in one exchange and runs it in the next, for which PgBouncer in
+//! transaction mode may lend another connection, where it is not prepared, or where another client's
+//! is. So there each statement is a transaction, prepared without a name, under the settings that a
+//! session of its own would have. Of such a transaction only the commit can have an unknown outcome.
+
+use std::sync::Arc;
+
+use sea_orm::{
+    DbErr,
+    sqlx::{
+        self, AssertSqlSafe, Executor, IntoArguments, PgConnection,
+        postgres::{PgQueryResult, PgRow},
+        query::Query,
+    },
+};
+
+use crate::{
+    database::connection_error,
+    failure::{Failure, failure},
+    session::statement_error,
+};
+
+pub(crate) struct Postgres {
+    pub(crate) connection: PgConnection,
+    /// Begins each transaction, where a pooler lends the connection.
+    begin: Option<Arc<str>>,
+}
+
+impl Postgres {
+    pub(crate) fn new(connection: PgConnection, begin: Option<Arc<str>>) -> Self {
+        Self { connection, begin }
+    }
+
+    pub(crate) async fn fetch_all<'q, A>(
+        &mut self,
+        query: Query<'q, sqlx::Postgres, A>,
+    ) -> Result<Vec<PgRow>, DbErr>
+    where
+        A: 'q + Send + IntoArguments<sqlx::Postgres>,
+    {
+        self.begin().await?;
+        let query = query.persistent(self.begin.is_none());
+        let done = query.fetch_all(&mut self.connection).await;
+        self.end(done).await
+    }
+
+    pub(crate) async fn execute<'q, A>(
+        &mut self,
+        query: Query<'q, sqlx::Postgres, A>,
+    ) -> Result<PgQueryResult, DbErr>
+    where
+        A: 'q + Send + IntoArguments<sqlx::Postgres>,
+    {
+        self.begin().await?;
+        let query = query.persistent(self.begin.is_none());
+        let done = query.execute(&mut self.connection).await;
+        self.end(done).await
+    }
+
+    pub(crate) async fn execute_unprepared(&mut self, sql: &str) -> Result<PgQueryResult, DbErr> {
+        self.begin().await?;
+        let done = self.connection.execute(AssertSqlSafe(sql.to_owned())).await;
+        self.end(done).await
+    }
+
+    async fn begin(&mut self) -> Result<(), DbErr> {
+        if let Some(begin) = &self.begin {
+            let begin = AssertSqlSafe(begin.to_string());
+            let begun = self.connection.execute(begin).await;
+            begun.map_err(connection_error)?;
+        }
+        Ok(())
+    }
+
+    async fn end<T>(&mut self, done: sqlx::Result<T>) -> Result<T, DbErr> {
+        let done = done.map_err(statement_error);
+        if self.begin.is_none() {
+            return done;
+        }
+        match done {
+            Ok(done) => {
+                let committed = self.connection.execute("COMMIT").await;
+                committed.map_err(statement_error)?;
+                Ok(done)
+            }
+            // Without a commit nothing is written.
+            Err(DbErr::Query(cause))
+                if failure(&DbErr::Query(cause.clone())) == Failure::Unknown =>
+            {
+                Err(DbErr::Conn(cause))
+            }
+            Err(error) => {
+                let rolled_back = self.connection.execute("ROLLBACK").await;
+                rolled_back.map_err(connection_error)?;
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! As many sessions as the handbook reckons with.
+
+use std::time::Duration;
+
+use tests::{
+    Client, Engine, Env,
+    handbook::block,
+    item,
+    load::{Load, Told, told},
+};
+use tokio::time::sleep;
+
+tests::list! {
+    FaultsOnly(Engine::Postgres) =>
+        two_kvd_never_have_more_than_their_share_and_need_no_more,
+        kvctl_makes_do_with_two
+}
+
+/// Of the server's sessions as many are there as the handbook's sum says, and each of two kvd has all of its share.
+async fn two_kvd_never_have_more_than_their_share_and_need_no_more(env: Env) {
+    let settings = block("# /etc/kvd/kvd.env, its share").text();
+    let share = settings
+        .lines()
+        .find_map(|line| line.strip_prefix("DATABASE_MAX_CONNECTIONS="));
+    let share: u32 = share
+        .and_then(|share| share.parse().ok())
+        .expect("a number");
+    let server = env.server();
+    let url = server.url_of_ordinary_user(env.database().name()).await;
+    server.limit_ordinary_user(Some(2 * share)).await;
+    let kvd = || {
+        let kvd = env.kvd().env("DATABASE_URL", &url);
+        kvd.arg("--database-max-connections", share.to_string())
+            .start()
+    };
+    let fleet = [kvd().await, kvd().await];
+    fleet[0].create_all((0..16).map(|n| format!("w-{n}"))).await;
+    let loads = fleet.each_ref().map(|kvd| load(Client::clone(kvd)));
+    let mut most = 0;
+    let sessions = "SELECT count(*) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND application_name = 'kvd'";
+    for _ in 0..50 {
+        let now: i64 = env.database().value(sessions).await;
+        most = now.max(most);
+        sleep(Duration::from_millis(20)).await;
+    }
+    for load in loads {
+        for told in load.stop().await {
+            assert_eq!(told.status(), 200, "{told:?}");
+        }
+    }
+    assert_eq!(most, i64::from(2 * share));
+}
+
+async fn kvctl_makes_do_with_two(env: Env) {
+    let server = env.server();
+    let url = server.url_of_ordinary_user(env.database().name()).await;
+    server.limit_ordinary_user(Some(2)).await;
+    let kvctl = async |arguments: &[&str]| {
+        let kvctl = env.kvctl_bare([]).args(arguments);
+        kvctl.env("DATABASE_URL", &url).await.expect(0)
+    };
+    let _seeded = kvctl(&["seed", "--count", "3"]).await;
+    let exported = kvctl(&["export"]).await.text().to_owned();
+    std::fs::write(env.directory().join("all"), exported).expect("a file");
+    let _imported = kvctl(&["import", "all", "--on-conflict", "skip"]).await;
+    let _status = kvctl(&["migrate", "status"]).await;
+    let _deleted = kvctl(&["delete", "seed-000001", "seed-000002"]).await;
+    assert_eq!(kvctl(&["count"]).await.text(), "1\n");
+}
+
+fn load(kvd: Client) -> Load<Told> {
+    Load::start(16, move |client, round| {
+        let path = item(&format!("w-{client}"));
+        told(match (client + round) % 3 {
+            0 => kvd.put(&path, &round.to_string()),
+            1 => kvd.get(&path),
+            _ => kvd.get("/items/?page_size=100&count=exact"),
+        })
+    })
+}
