@@ -124,7 +124,7 @@ pub(crate) fn haproxy(env: &Env, kvd: [Place; 2], shown: Block) -> HaProxy {
         .replace("/etc/haproxy/kvd.pem", &program.path("kvd.pem"));
     let running = program
         .file("haproxy.cfg", config)
-        .file("kvd.pem", certificate + &key)
+        .file("kvd.pem", certificate + key.as_str())
         .start("haproxy", ["-db", "-f", "haproxy.cfg"], address);
     HaProxy {
         address,
