@@ -16,11 +16,7 @@ use sea_orm::{
     },
 };
 
-use crate::{
-    database::connection_error,
-    failure::{Failure, failure},
-    session::statement_error,
-};
+use crate::{database::connection_error, session::statement_error};
 
 pub(crate) struct Postgres {
     pub(crate) connection: PgConnection,
@@ -75,27 +71,15 @@ impl Postgres {
     }
 
     async fn end<T>(&mut self, done: sqlx::Result<T>) -> Result<T, DbErr> {
-        let done = done.map_err(statement_error);
         if self.begin.is_none() {
-            return done;
+            return done.map_err(statement_error);
         }
-        match done {
-            Ok(done) => {
-                let committed = self.connection.execute("COMMIT").await;
-                committed.map_err(statement_error)?;
-                Ok(done)
-            }
-            // Without a commit nothing is written.
-            Err(DbErr::Query(cause))
-                if failure(&DbErr::Query(cause.clone())) == Failure::Unknown =>
-            {
-                Err(DbErr::Conn(cause))
-            }
-            Err(error) => {
-                let rolled_back = self.connection.execute("ROLLBACK").await;
-                rolled_back.map_err(connection_error)?;
-                Err(error)
-            }
+        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        match (done, self.connection.execute(end).await) {
+            (Ok(_), Err(error)) => Err(statement_error(error)),
+            // Nothing was written, and the connection is lost.
+            (Err(_), Err(error)) => Err(connection_error(error)),
+            (done, Ok(_)) => done.map_err(statement_error),
         }
     }
 }

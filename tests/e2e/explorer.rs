@@ -109,8 +109,11 @@ impl Operation {
             ".//table[contains(@class,'live-responses-table')]\
              //tr[td[1][starts-with(normalize-space(),'{status}')]]"
         );
-        let row = self.0.query(By::XPath(row)).desc(status);
-        row.and_displayed().first().await?.text().await
+        let row = self.0.query(By::XPath(row)).and_displayed();
+        match row.first_opt().await? {
+            Some(row) => row.text().await,
+            None => panic!("no {status} in: {}", self.0.text().await?),
+        }
     }
 }
 

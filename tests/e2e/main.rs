@@ -47,6 +47,7 @@ mod links;
 mod logging;
 mod metrics;
 mod migrations;
+mod operating;
 mod operating_alerts;
 mod operating_backup;
 mod operating_fleet;

@@ -1,23 +1,19 @@
 //! Behind HAProxy, as the handbook has it.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use nix::sys::signal::Signal;
 use tests::{
     Client, Env, Kvd, Wire,
     handbook::{Block, block},
-    item,
     load::{together, until},
     openssl::{Authority, openssl},
-    process::{free_port, lasting_port, run},
+    process::{free_port, lasting_port},
     program::{Program, Running},
     relay::Relay,
 };
 
-use crate::rate_limit::state;
+use crate::operating::{KEYS, assert_arrives, counted, put_whose_answer_is_lost, status_by_tls};
 
 tests::list! {
     Once =>
@@ -138,21 +134,8 @@ async fn tls_ends_at_haproxy_which_asks_for_a_password(env: Env) {
     let kvd = places[0].start(&env).await;
     let _created = kvd.create("a", "b").await;
     let haproxy = haproxy(&env, places, shown());
-    let (port, authority) = (haproxy.address.port(), haproxy.authority.certificate());
-    let status = |arguments: &[&str]| {
-        let url = format!("https://localhost:{port}/items/a");
-        let always = [
-            "-sS",
-            "--cacert",
-            &authority,
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-        ];
-        let said = run("curl", &[&always, arguments, &[&url]].concat());
-        said.expect(0).text().to_owned()
-    };
+    let authority = haproxy.authority.certificate();
+    let status = |arguments: &[&str]| status_by_tls(haproxy.address.port(), &authority, arguments);
     until("HAProxy has found kvd", async || {
         status(&["-u", "me:secret"]) == "200"
     })
@@ -171,21 +154,8 @@ async fn each_client_has_its_own_limit_and_cannot_choose_it(env: Env) {
         .start()
         .await;
     let haproxy = haproxy(&env, places, plain()).serves().await;
-    for (local, forged, expected) in [
-        ("127.0.0.2", None, 1),
-        ("127.0.0.2", Some("198.51.100.7"), 2),
-        ("127.0.0.2", Some("198.51.100.7, 127.0.0.1"), 3),
-        ("127.0.0.3", Some("127.0.0.2"), 1),
-    ] {
-        let local = local.parse().expect("an address");
-        let client = Client::new(haproxy.address, Some(local));
-        let mut request = client.get("/items/missing");
-        if let Some(forged) = forged {
-            request = request.header("X-Forwarded-For", forged);
-        }
-        let left = state(&request.await.expect(404)).0;
-        assert_eq!(50 - left, expected, "{local} {forged:?}");
-    }
+    let counted = counted(haproxy.address, 50).await;
+    assert_eq!(counted, [1, 2, 3, 1]);
 }
 
 async fn keys_arrive_as_they_were_sent(env: Env) {
@@ -193,21 +163,14 @@ async fn keys_arrive_as_they_were_sent(env: Env) {
     let kvd = places[0].start(&env).await;
     let haproxy = haproxy(&env, places, plain()).serves().await;
     let client = haproxy.client();
-    for key in [
-        "a/b", "a%2Fb", "a//b", "/", "//", "../a", "../../a", "a/..", "%", "?x=y#z", "a b+c",
-        "\u{e9}",
-    ] {
-        let _created = client.create(key, "").await;
-        let path = item(key);
-        assert_eq!(client.put(&path, "x").await.expect(200).member("key"), key);
-        assert_eq!(kvd.get(&path).await.expect(200).member("key"), key);
-        let _deleted = client.delete(&path).await.expect(204);
+    for key in KEYS.into_iter().chain(["../../a"]) {
+        assert_arrives(key, &client, &kvd).await;
     }
     client.get("/items/a%00").await.problem(400, "invalid-key");
 }
 
-/// Sends a PUT whose answer kvd gives and HAProxy never gets; the status of the client, and the item's version.
-async fn put_whose_answer_is_lost(env: &Env, shown: Block) -> (u16, i64) {
+/// The status that HAProxy gives, and the item's version.
+async fn after_a_lost_answer(env: &Env, shown: Block) -> (u16, i64) {
     let place = Place::new();
     let kvd = place.start(env).await;
     let _created = kvd.create("a", "").await;
@@ -217,28 +180,16 @@ async fn put_whose_answer_is_lost(env: &Env, shown: Block) -> (u16, i64) {
         ..place
     };
     let haproxy = haproxy(env, [by_relay; 2], shown).serves().await;
-    let put = async {
-        let mut wire = Wire::connect(haproxy.address).await;
-        let body = r#"{"value":"b"}"#;
-        let head = "PUT /items/a HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json";
-        let length = body.len();
-        wire.send(format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}"))
-            .await;
-        wire.answer().await.status
-    };
-    let lost = relay.lose_answers("PUT", Duration::from_secs(1));
-    let (status, ()) = tokio::join!(put, lost);
-    let version = kvd.get("/items/a").await.expect(200).json()["version"].as_i64();
-    (status, version.expect("a version"))
+    put_whose_answer_is_lost(haproxy.address, &relay, &kvd).await
 }
 
 async fn a_put_is_not_sent_twice(env: Env) {
-    assert_eq!(put_whose_answer_is_lost(&env, plain()).await, (502, 2));
+    assert_eq!(after_a_lost_answer(&env, plain()).await, (502, 2));
 }
 
 async fn with_more_retries_it_would_be(env: Env) {
     let shown = plain().with("retry-on conn-failure", "retry-on all-retryable-errors");
-    let (_status, version) = put_whose_answer_is_lost(&env, shown).await;
+    let (_status, version) = after_a_lost_answer(&env, shown).await;
     assert!(version > 2, "it was sent once");
 }
 

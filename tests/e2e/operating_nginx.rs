@@ -9,15 +9,14 @@ use sea_orm::{ConnectionTrait, TransactionTrait};
 use tests::{
     Answer, Client, Env, Wire,
     handbook::{Block, block},
-    item,
     load::told,
     openssl::{Authority, openssl},
-    process::{free_port, run},
+    process::free_port,
     program::{Program, Running},
     relay::Relay,
 };
 
-use crate::rate_limit::state;
+use crate::operating::{KEYS, assert_arrives, counted, put_whose_answer_is_lost, status_by_tls};
 
 tests::list! {
     Once =>
@@ -110,24 +109,8 @@ async fn tls_ends_at_nginx_which_asks_for_a_password(env: Env) {
     let kvd = env.start().await;
     let _created = kvd.create("a", "b").await;
     let nginx = nginx(&env, kvd.address(), shown());
-    let port = nginx.address.port();
     let authority = nginx.authority.certificate();
-    let status = |arguments: &[&str]| {
-        let url = format!("https://localhost:{port}/items/a");
-        let always = [
-            "-sS",
-            "--cacert",
-            &authority,
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-        ];
-        run("curl", &[&always, arguments, &[&url]].concat())
-            .expect(0)
-            .text()
-            .to_owned()
-    };
+    let status = |arguments: &[&str]| status_by_tls(nginx.address.port(), &authority, arguments);
     let put = ["-X", "PUT", "--json", "{\"value\":\"c\"}"];
     let me = ["-u", "me:secret"];
     assert_eq!(status(&[]), "401");
@@ -149,30 +132,11 @@ async fn each_client_has_its_own_limit_and_cannot_choose_it(env: Env) {
     let trusted = settings
         .lines()
         .find_map(|line| line.strip_prefix("TRUSTED_PROXIES="));
-    for (trusted, expected) in [
-        (trusted.expect("it is set"), [1, 2, 3, 1]),
-        ("", [1, 2, 3, 4]),
-    ] {
+    let trusted = trusted.expect("it is set");
+    for (trusted, expected) in [(trusted, [1, 2, 3, 1]), ("", [1, 2, 3, 4])] {
         let kvd = kvd(trusted).await;
         let nginx = nginx(&env, kvd.address(), plain());
-        for ((local, forged), expected) in [
-            ("127.0.0.2", None),
-            ("127.0.0.2", Some("198.51.100.7")),
-            ("127.0.0.2", Some("198.51.100.7, 127.0.0.1")),
-            ("127.0.0.3", Some("127.0.0.2")),
-        ]
-        .into_iter()
-        .zip(expected)
-        {
-            let local = local.parse().expect("an address");
-            let client = Client::new(nginx.address, Some(local));
-            let mut request = client.get("/items/missing");
-            if let Some(forged) = forged {
-                request = request.header("X-Forwarded-For", forged);
-            }
-            let left = state(&request.await.expect(404)).0;
-            assert_eq!(LIMIT - left, expected, "{local} {forged:?} {trusted:?}");
-        }
+        assert_eq!(counted(nginx.address, LIMIT).await, expected);
     }
 }
 
@@ -180,17 +144,8 @@ async fn keys_arrive_as_they_were_sent(env: Env) {
     let kvd = env.start().await;
     let nginx = nginx(&env, kvd.address(), plain());
     let client = nginx.client();
-    for key in [
-        "a/b", "a%2Fb", "a//b", "/", "//", "../a", "a/..", "%", "?x=y#z", "a b+c", "\u{e9}",
-        "a;b=c",
-    ] {
-        let created = client.create(key, "").await;
-        let location = created.header("location").expect("a location").to_owned();
-        let path = item(key);
-        assert_eq!(client.get(&location).await.expect(200).member("key"), key);
-        assert_eq!(client.put(&path, "x").await.expect(200).member("key"), key);
-        assert_eq!(kvd.get(&path).await.expect(200).member("key"), key);
-        let _deleted = client.delete(&path).await.expect(204);
+    for key in KEYS {
+        assert_arrives(key, &client, &kvd).await;
     }
     // What nginx refuses itself, as the handbook says.
     for path in ["/items/a%00", "/items/..%2F..%2Fa"] {
@@ -215,8 +170,8 @@ async fn with_a_path_in_proxy_pass_they_would_not(env: Env) {
         .problem(404, "route-not-found");
 }
 
-/// Sends a PUT whose answer kvd gives and nginx never gets; the status of the client, and the item's version.
-async fn put_whose_answer_is_lost(env: &Env, shown: Block) -> (u16, i64) {
+/// The status that nginx gives, and the item's version.
+async fn after_a_lost_answer(env: &Env, shown: Block) -> (u16, i64) {
     let kvd = env.start().await;
     let _created = kvd.create("a", "").await;
     let relay = Relay::before(kvd.address()).await;
@@ -225,28 +180,16 @@ async fn put_whose_answer_is_lost(env: &Env, shown: Block) -> (u16, i64) {
         &format!("server {}; server 127.0.0.1:8000 backup;", relay.address()),
     );
     let nginx = nginx(env, kvd.address(), shown);
-    let put = async {
-        let mut wire = Wire::connect(nginx.address).await;
-        let body = r#"{"value":"b"}"#;
-        let head = "PUT /items/a HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json";
-        let length = body.len();
-        wire.send(format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}"))
-            .await;
-        wire.answer().await.status
-    };
-    let lost = relay.lose_answers("PUT", Duration::from_secs(1));
-    let (status, ()) = tokio::join!(put, lost);
-    let version = kvd.get("/items/a").await.expect(200).json()["version"].as_i64();
-    (status, version.expect("a version"))
+    put_whose_answer_is_lost(nginx.address, &relay, &kvd).await
 }
 
 async fn a_put_is_not_sent_twice(env: Env) {
-    assert_eq!(put_whose_answer_is_lost(&env, plain()).await, (502, 2));
+    assert_eq!(after_a_lost_answer(&env, plain()).await, (502, 2));
 }
 
 async fn as_nginx_is_by_itself_it_would_be(env: Env) {
     let shown = plain().with("(PUT|DELETE)", "(NOTHING)");
-    assert_eq!(put_whose_answer_is_lost(&env, shown).await, (200, 3));
+    assert_eq!(after_a_lost_answer(&env, shown).await, (200, 3));
 }
 
 async fn a_post_that_could_not_be_sent_is_sent_again(env: Env) {
