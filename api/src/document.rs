@@ -108,6 +108,8 @@ pub fn document(service: &OpenApiService<Items, ()>, config: &Config) -> String 
     describe_schemas(&mut document["components"]["schemas"]);
     limit_values(&mut document, config.max_value_bytes);
     standardise_formats(&mut document);
+    // Else the order depends on what else is built.
+    document.sort_all_objects();
     format!("{document:#}\n")
 }
 
