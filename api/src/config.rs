@@ -7,6 +7,7 @@ use clap::{
     parser::ValueSource,
 };
 use entity::DatabaseUrl;
+use humantime::{format_duration, parse_duration};
 use poem::http::HeaderName;
 use settings::NoSettings;
 
@@ -128,16 +129,16 @@ impl Config {
             dev = self.dev,
             migrate = self.migrate,
             database_max_connections = self.database_max_connections,
-            request_timeout = ?self.request_timeout,
+            request_timeout = %format_duration(self.request_timeout),
             rate_limit = self.rate_limit,
-            rate_limit_window = ?self.rate_limit_window,
+            rate_limit_window = %format_duration(self.rate_limit_window),
             rate_limit_max_clients = self.rate_limit_max_clients,
             trusted_proxies = %self.trusted_proxies,
             client_ip_header = %self.client_ip_header,
             max_value_bytes = self.max_value_bytes,
             max_connections = self.max_connections,
-            shutdown_delay = ?self.shutdown_delay,
-            shutdown_grace = ?self.shutdown_grace,
+            shutdown_delay = %format_duration(self.shutdown_delay),
+            shutdown_grace = %format_duration(self.shutdown_grace),
             "starting"
         );
     }
@@ -200,7 +201,7 @@ impl Config {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => humantime::parse_duration(text)
+        Err(_) => parse_duration(text)
             .map_err(|_| "expected a duration such as 500ms, 5s or 2m".to_owned())?,
     };
     if parsed > Duration::from_hours(24) {

@@ -15,7 +15,10 @@ use poem_openapi::{
     registry::{MetaOperation, MetaParamIn},
 };
 
-use crate::{problem::Problem, routes::Route};
+use crate::{
+    problem::{Code, Problem},
+    routes::Route,
+};
 
 /// The query of a request to an item route, every name once.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +67,13 @@ impl Resource {
     pub fn check(&self, mut request: Request) -> Result<Request, Problem> {
         let route = Route::of(request.uri().path());
         if route == Route::Unknown {
-            return Err(Problem::route_not_found());
+            let below_items = request.uri().path().starts_with("/items/");
+            return Err(if below_items {
+                let detail = "A key is one segment of the path: write / in it as %2F.";
+                Problem::new(Code::RouteNotFound, detail)
+            } else {
+                Problem::route_not_found()
+            });
         }
         if !route.methods().contains(request.method()) {
             return Err(Problem::method_not_allowed(route.methods()));

@@ -143,6 +143,13 @@ async fn an_unknown_path_is_404_route_not_found(env: Env) {
             answer.problem(404, "route-not-found");
         }
     }
+    let answer = wire.ask("GET", "/items/a/b", "").await;
+    let problem = answer.problem(404, "route-not-found");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains("%2F"))
+    );
 }
 
 /// The methods of `Allow`.
