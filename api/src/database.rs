@@ -43,8 +43,8 @@ const CALLS_PER_CONNECTION: usize = 128;
 /// one after the other, also the next connection may be one of them.
 const READ_RETRIES: u32 = 2;
 
-/// How long one try of a write waits for a lock before it makes room for others; see the module
-/// `locked_keys`.
+/// How long one try of a call waits for a lock before it makes room for others; see
+/// [`crate::key_queues`].
 const LOCK_TRY: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
@@ -82,6 +82,7 @@ impl Database {
             // What waited longer would have no time left to be done.
             pool: Pool::new(connector, size, config.request_timeout.mul_f64(0.8)),
             timeout: config.request_timeout,
+            lock_time: config.lock_time(),
             outage: Outage::default(),
             calls: Arc::new(Semaphore::new(calls)),
             most_calls: calls,
@@ -99,9 +100,9 @@ impl Database {
         &self.line
     }
 
-    /// The writes that wait for a lock.
+    /// The writes that wait for their keys.
     pub fn locked_writes(&self) -> usize {
-        self.writes.locked()
+        self.writes.waiting()
     }
 
     pub async fn find(&self, key: Key) -> Result<Option<Item>, Problem> {
@@ -157,6 +158,8 @@ impl Query for Migrations {
 pub struct Line {
     pub pool: Pool,
     pub timeout: Duration,
+    /// How long a call waits for somebody else's lock.
+    pub lock_time: Duration,
     outage: Outage,
     calls: Arc<Semaphore>,
     most_calls: usize,
@@ -185,7 +188,8 @@ impl Line {
         }
     }
 
-    /// Reads, and again up to [`READ_RETRIES`] times if the connection turned out to be broken.
+    /// Reads, and again up to [`READ_RETRIES`] times if the connection turned out to be broken, and for
+    /// [`Self::lock_time`] while somebody else has the table locked.
     ///
     /// # Errors
     /// What the database said.
@@ -196,12 +200,16 @@ impl Line {
             let held = self.acquire().await?;
             let done = timeout(self.timeout, query.ask(&held)).await;
             let done = done.unwrap_or_else(|_| Err(silent()));
-            let broken = done.as_ref().is_err_and(is_broken);
-            self.put_back(held, broken);
-            if broken && retries < READ_RETRIES && begun.elapsed() < self.timeout {
-                retries += 1;
-            } else {
-                return done;
+            let failed = done.as_ref().err().map(failure);
+            self.put_back(held, failed);
+            match failed {
+                Some(Failure::Unknown | Failure::NoConnection)
+                    if retries < READ_RETRIES && begun.elapsed() < self.timeout =>
+                {
+                    retries += 1;
+                }
+                Some(Failure::Locked) if begun.elapsed() < self.lock_time => {}
+                _ => return done,
             }
         }
     }
@@ -215,13 +223,21 @@ impl Line {
         held.inspect_err(|error| self.outage.failed(error))
     }
 
-    pub fn put_back(&self, held: Held, broken: bool) {
-        if broken {
-            self.outage.failed(&"a connection broke or fell silent");
-            self.pool.distrust_idle();
-        } else {
-            self.outage.answered();
-            held.give_back();
+    /// After a call, and what it failed for if it did.
+    pub fn put_back(&self, held: Held, failed: Option<Failure>) {
+        match failed {
+            Some(Failure::Unknown | Failure::NoConnection) => {
+                self.outage.failed(&"a connection broke or fell silent");
+                self.pool.distrust_idle();
+            }
+            Some(Failure::ReadOnly) => {
+                self.outage.answered();
+                held.replace();
+            }
+            _ => {
+                self.outage.answered();
+                held.give_back();
+            }
         }
     }
 
@@ -233,11 +249,6 @@ impl Line {
     pub fn calls(&self) -> usize {
         self.most_calls - self.calls.available_permits()
     }
-}
-
-/// Whether the connection of a statement that failed is of no use any more.
-pub fn is_broken(error: &DbErr) -> bool {
-    matches!(failure(error), Failure::Unknown | Failure::NoConnection)
 }
 
 /// A connection did not answer in time.

@@ -5,7 +5,7 @@
 //! [`observe`], [`drain`], [`rate_limit`], [`errors`] with [`resource`]), [`items`] (the handlers).
 //!
 //! What a handler takes: [`params`] with [`precondition`], and [`json`]. What it calls:
-//! [`database`]: [`reads`] and [`writes`], which [`gather`] sends together, with [`locked_keys`], and
+//! [`database`]: [`reads`] and [`writes`], which [`gather`] sends together, with [`key_queues`], and
 //! [`lists`] in bounded [`room`]. What it answers: [`answers`] and [`pages`], or a [`problem`] with its
 //! [`code`]. [`operations`] lists the problems of each operation,
 //! [`document`] describes it all, and [`explorer`] shows it. Beside the items: [`health`],
@@ -25,8 +25,8 @@ pub mod gather;
 pub mod health;
 pub mod items;
 pub mod json;
+pub mod key_queues;
 pub mod lists;
-pub mod locked_keys;
 pub mod metrics;
 pub mod observe;
 pub mod operations;

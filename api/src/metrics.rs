@@ -120,7 +120,7 @@ impl Metrics {
             ),
             locked_writes: gauge(
                 "kvd_database_locked_writes",
-                "Writes that wait for a lock that somebody else has.",
+                "Writes that wait for a key that others write or have locked.",
             ),
             pool_max: gauge(
                 "kvd_database_connections_max",

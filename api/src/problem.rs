@@ -121,6 +121,11 @@ impl Problem {
         Self::new(Code::DatabaseUnavailable, detail)
     }
 
+    pub fn locked() -> Self {
+        let detail = "Somebody else has it locked. Nothing was written.";
+        Self::new(Code::DatabaseUnavailable, detail)
+    }
+
     pub fn overloaded() -> Self {
         let detail = "Too many requests wait for the database. Nothing was written.";
         Self::new(Code::Overloaded, detail)
@@ -142,7 +147,8 @@ impl Problem {
                 unavailable("No connection could be had. Nothing was written.")
             }
             Failure::Unknown => unavailable("The connection broke. Nothing was written."),
-            Failure::Locked => unavailable("Somebody else has it locked. Nothing was written."),
+            Failure::Locked => Self::locked(),
+            Failure::ReadOnly => unavailable("It is read-only. Nothing was written."),
             Failure::Cancelled => unavailable("It refused the statement. Nothing was written."),
             Failure::RolledBack | Failure::Duplicate => {
                 unavailable("It rolled the statement back. Nothing was written.")

@@ -157,7 +157,8 @@ fn is_passing(error: &MigrateError) -> bool {
             | Failure::Unknown
             | Failure::RolledBack
             | Failure::Locked
-            | Failure::Cancelled => true,
+            | Failure::Cancelled
+            | Failure::ReadOnly => true,
             Failure::Duplicate | Failure::NotMigrated | Failure::Refused => false,
         },
     }

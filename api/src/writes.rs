@@ -1,5 +1,6 @@
 //! Writes. On PostgreSQL those that arrive while others are under way are committed together, each
-//! with its own outcome; elsewhere, and where somebody else has the key locked, each goes alone.
+//! with its own outcome. Elsewhere, where somebody else has a key locked, and where one of them keeps
+//! the others from being done, each goes alone.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -10,16 +11,17 @@ use entity::{
     write::{Claim, Done, Locked, Outcome, Write, WriteError, write, write_together},
 };
 use prometheus::Histogram;
+use sea_orm::DbErr;
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
     config::Config,
-    database::{self, Line, Waiting, silent},
+    database::{Line, Waiting, silent},
     gather::{Batch, Call, Gather, Limits},
-    locked_keys::LockedKeys,
+    key_queues::KeyQueues,
     metrics::Metrics,
     problem::Problem,
 };
@@ -30,14 +32,15 @@ const TOGETHER: Limits = Limits {
     bytes: 4 << 20,
 };
 
+/// A key that is locked is tried again after 2 ms, then after 4 ms and so on, up to this.
+const LONGEST_GAP: Duration = Duration::from_millis(50);
+
 #[derive(Clone)]
 pub struct Writes(Arc<Inner>);
 
 struct Inner {
     line: Arc<Line>,
-    /// How long a write waits for somebody else's lock.
-    lock_time: Duration,
-    locked: LockedKeys,
+    queues: KeyQueues,
     /// Where the engine takes writes together.
     gather: Option<Gather<Change>>,
     /// How many were sent together.
@@ -62,23 +65,22 @@ impl Call for Change {
 }
 
 impl Writes {
-    /// At most `calls` wait for keys that are locked.
+    /// At most `calls` wait for their keys.
     pub fn new(line: Arc<Line>, config: &Config, calls: usize, metrics: &Metrics) -> Self {
         let connections = config.database_max_connections as usize;
         let engine = config.database_url().engine();
         let batches = connections.div_ceil(4);
         Self(Arc::new(Inner {
             line,
-            lock_time: config.lock_time(),
-            locked: LockedKeys::new(engine, connections, calls),
+            queues: KeyQueues::new(engine, connections, calls),
             batches: metrics.write_batches.clone(),
             gather: (engine == Engine::Postgres).then(|| Gather::new(TOGETHER, batches)),
         }))
     }
 
-    /// How many wait for a lock.
-    pub fn locked(&self) -> usize {
-        self.0.locked.writes()
+    /// How many wait for their keys.
+    pub fn waiting(&self) -> usize {
+        self.0.queues.waiting()
     }
 
     /// A 503 if nothing was written, a 504 if that is not known.
@@ -93,7 +95,7 @@ impl Writes {
             permit: inner.line.enter()?,
         };
         match &inner.gather {
-            Some(gather) if !inner.locked.knows(&change.write.key) => {
+            Some(gather) if !inner.queues.has(&change.write.key) => {
                 if let Some(batch) = gather.add(change) {
                     inner.clone().start(batch);
                 }
@@ -134,10 +136,14 @@ impl Inner {
             Ok(held) => held,
             Err(error) => return fail(changes, &WriteError::NotWritten(error)),
         };
+        if let Err(error) = self.lend(&held).await {
+            self.line.put_back(held, Some(failure(&error)));
+            return fail(changes, &WriteError::NotWritten(error));
+        }
         // Only now, that there is a connection. Who gave up in the meantime has been answered.
         let changes: Vec<Change> = changes.into_iter().filter(|c| c.claim.take()).collect();
         let done = self.send(&held, &changes).await;
-        self.line.put_back(held, is_broken(&done));
+        self.line.put_back(held, failure_of(&done));
         match done {
             Ok(done) => {
                 for (change, done) in changes.into_iter().zip(done) {
@@ -147,9 +153,7 @@ impl Inner {
                     }
                 }
             }
-            Err(WriteError::NotWritten(error))
-                if matches!(failure(&error), Failure::Locked | Failure::RolledBack) =>
-            {
+            Err(WriteError::NotWritten(error)) if is_of_one(failure(&error), changes.len()) => {
                 for change in changes {
                     self.clone().alone_again(change);
                 }
@@ -158,11 +162,16 @@ impl Inner {
         }
     }
 
+    async fn lend(&self, held: &Held) -> Result<(), DbErr> {
+        let lent = timeout(self.line.timeout, held.lend()).await;
+        lent.unwrap_or_else(|_| Err(silent()))
+    }
+
     async fn send(&self, held: &Held, changes: &[Change]) -> Result<Vec<Option<Done>>, WriteError> {
         match changes {
             [] => Ok(Vec::new()),
             [only] => {
-                let done = self.send_one(held, &only.write, &only.claim, Locked::GiveUp);
+                let done = self.send_one(held, &only.write, &only.claim);
                 done.await.map(|done| vec![Some(done)])
             }
             several => {
@@ -178,9 +187,9 @@ impl Inner {
         held: &Held,
         change: &Write,
         claim: &Claim,
-        locked: Locked,
     ) -> Result<Done, WriteError> {
-        let done = timeout(self.line.timeout, write(held, change, claim, locked)).await;
+        let done = write(held, change, claim, Locked::GiveUp);
+        let done = timeout(self.line.timeout, done).await;
         done.unwrap_or_else(|_| Err(WriteError::Unknown(silent())))
     }
 
@@ -206,23 +215,33 @@ impl Inner {
         });
     }
 
-    /// Sends it once nobody else has the key locked. Who has to wait makes room for other calls.
+    /// Sends it when it is its turn, and again while somebody else has the key locked. Who has to wait
+    /// makes room for other calls.
     async fn send_alone(
         &self,
         change: &Write,
         claim: &Claim,
-        permit: OwnedSemaphorePermit,
+        mut permit: OwnedSemaphorePermit,
     ) -> Result<Result<Done, WriteError>, Problem> {
-        let deadline = Instant::now() + self.lock_time;
-        let mut permit = Some(permit);
-        let mut waiting = self.locked.wait_if_locked(&change.key)?;
+        let deadline = Instant::now() + self.line.lock_time;
+        let queued = self.queues.join(&change.key);
+        let free = queued.try_lock().ok();
+        let mut waits = free.is_none();
+        let mut turn = match free {
+            Some(turn) => turn,
+            None => {
+                self.queues.make_room(&mut permit)?;
+                let turn = timeout_at(deadline, queued.lock()).await;
+                turn.map_err(|_| Problem::locked())?
+            }
+        };
+        let mut gap = Duration::from_millis(2);
         loop {
-            let place = match &waiting {
-                Some(waiting) => {
-                    drop(permit.take());
-                    Some(waiting.place().await)
-                }
-                None => None,
+            let place = if *turn {
+                let place = timeout_at(deadline, self.queues.place()).await;
+                Some(place.map_err(|_| Problem::locked())?)
+            } else {
+                None
             };
             // Nobody waits for it any more: do not take a connection from those who do wait.
             if claim.is_abandoned() {
@@ -232,42 +251,40 @@ impl Inner {
                 Ok(held) => held,
                 Err(error) => return Ok(Err(WriteError::NotWritten(error))),
             };
-            if waiting.is_none() {
-                // It may have been found locked while this one waited for a connection.
-                waiting = self.locked.wait_if_locked(&change.key)?;
-                if waiting.is_some() {
-                    held.give_back();
-                    continue;
-                }
-            }
-            let locked = match &waiting {
-                Some(_) => Locked::Wait,
-                None => Locked::GiveUp,
-            };
-            let done = self.send_one(&held, change, claim, locked).await;
-            self.line.put_back(held, is_broken(&done));
+            let begun = Instant::now();
+            let done = self.send_one(&held, change, claim).await;
+            self.line.put_back(held, failure_of(&done));
             drop(place);
-            match done {
-                Err(WriteError::NotWritten(error))
-                    if failure(&error) == Failure::Locked && Instant::now() < deadline =>
-                {
-                    if waiting.is_none() {
-                        waiting = Some(self.locked.wait(&change.key)?);
-                    }
-                    claim.give_back();
-                }
-                done => return Ok(done),
+            *turn = failure_of(&done) == Some(Failure::Locked);
+            if !*turn || Instant::now() >= deadline {
+                return Ok(done);
             }
+            claim.give_back();
+            if !waits {
+                self.queues.make_room(&mut permit)?;
+                waits = true;
+            }
+            sleep_until(begun + gap).await;
+            gap = LONGEST_GAP.min(2 * gap);
         }
     }
 }
 
-/// Whether the connection is of no use any more.
-fn is_broken<T>(done: &Result<T, WriteError>) -> bool {
+/// Whether one of so many is why all of them were taken back.
+fn is_of_one(failure: Failure, writes: usize) -> bool {
+    match failure {
+        Failure::Locked | Failure::RolledBack => true,
+        // A trigger, a constraint or a right of the database's owner.
+        Failure::Refused | Failure::Duplicate => writes > 1,
+        _ => false,
+    }
+}
+
+fn failure_of<T>(done: &Result<T, WriteError>) -> Option<Failure> {
     match done {
-        Err(WriteError::Unknown(_)) => true,
-        Err(WriteError::NotWritten(error)) => database::is_broken(error),
-        Err(WriteError::Abandoned | WriteError::Contended) | Ok(_) => false,
+        Err(WriteError::Unknown(_)) => Some(Failure::Unknown),
+        Err(WriteError::NotWritten(error)) => Some(failure(error)),
+        Err(WriteError::Abandoned | WriteError::Contended) | Ok(_) => None,
     }
 }
 

@@ -67,12 +67,12 @@ pub fn failed(error: &DbErr) -> String {
         Failure::Locked => {
             format!("somebody else holds a lock for too long: {why}; try again later")
         }
-        Failure::RolledBack | Failure::Cancelled => match code(error).as_str() {
-            "25006" | "1290" | "1792" | "1836" | "8" | "264" | "520" | "776" | "1032" => {
-                format!("the database is read-only: {why}; name one that can be written")
-            }
-            _ => format!("the database stopped it: {why}; try again"),
-        },
+        Failure::ReadOnly => {
+            format!("the database is read-only: {why}; name one that can be written")
+        }
+        Failure::RolledBack | Failure::Cancelled => {
+            format!("the database stopped it: {why}; try again")
+        }
         Failure::Duplicate | Failure::Refused => match code(error).as_str() {
             _ if unreadable(error) => {
                 format!("{why}; other software wrote it, and SQL can mend it")

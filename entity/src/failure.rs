@@ -2,7 +2,13 @@
 
 use std::borrow::Cow;
 
-use sea_orm::{DbErr, RuntimeErr, sqlx};
+use sea_orm::{
+    DbErr, RuntimeErr,
+    sqlx::{
+        self,
+        postgres::{PgDatabaseError, PgSeverity},
+    },
+};
 
 /// What became of a statement that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +22,11 @@ pub enum Failure {
     RolledBack,
     /// Somebody else held a lock for longer than the session waits: nothing was written.
     Locked,
-    /// Refused or cancelled by the server (time, read-only): nothing was written.
+    /// Refused or cancelled by the server (time, room on its disk): nothing was written.
     Cancelled,
+    /// What was reached takes no writes: nothing was written. Another session may reach a server that
+    /// does.
+    ReadOnly,
     /// The tables of kvd are not there, or not in the shape of this version: nothing was written.
     NotMigrated,
     /// The server refused the statement for a reason of its own, or its answer holds what cannot be
@@ -41,7 +50,22 @@ pub fn failure(error: &DbErr) -> Failure {
     let RuntimeErr::SqlxError(cause) = cause else {
         return Failure::Refused;
     };
-    match &**cause {
+    match by_cause(cause) {
+        Failure::Refused if ends_session(cause) => Failure::Unknown,
+        failure => failure,
+    }
+}
+
+/// Whether PostgreSQL ended the session with it.
+fn ends_session(cause: &sqlx::Error) -> bool {
+    let error = cause.as_database_error();
+    let error = error.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    error.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+}
+
+/// Judges an error also of somebody who has no session yet.
+pub(crate) fn by_cause(cause: &sqlx::Error) -> Failure {
+    match cause {
         sqlx::Error::Database(error) => by_code(&**error),
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Failure::NoConnection,
         // Made by the driver before anything is sent, or while it reads an answer that came.
@@ -57,10 +81,7 @@ fn by_code(error: &dyn sqlx::error::DatabaseError) -> Failure {
         return mysql_failure(mysql.number());
     }
     let code = error.code().unwrap_or_default();
-    if error
-        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-        .is_some()
-    {
+    if error.try_downcast_ref::<PgDatabaseError>().is_some() {
         postgres_failure(&code)
     } else {
         sqlite_failure(code, error.message())
@@ -74,10 +95,13 @@ fn postgres_failure(sqlstate: &str) -> Failure {
         "40001" | "40P01" => Failure::RolledBack,
         // lock_not_available
         "55P03" => Failure::Locked,
-        // query_canceled, read_only_sql_transaction
-        "57014" | "25006" => Failure::Cancelled,
-        // too_many_connections, cannot_connect_now
-        "53300" | "57P03" => Failure::NoConnection,
+        // query_canceled
+        "57014" => Failure::Cancelled,
+        // read_only_sql_transaction
+        "25006" => Failure::ReadOnly,
+        // too_many_connections, cannot_connect_now; and what ends a session with its transaction:
+        // idle_in_transaction_session_timeout, transaction_timeout, database_dropped
+        "53300" | "57P03" | "25P03" | "25P04" | "57P04" => Failure::NoConnection,
         // undefined_table, undefined_column
         "42P01" | "42703" => Failure::NotMigrated,
         // transaction_resolution_unknown, statement_completion_unknown, protocol_violation (poolers
@@ -91,18 +115,23 @@ fn postgres_failure(sqlstate: &str) -> Failure {
 fn mysql_failure(number: u16) -> Failure {
     match number {
         1062 => Failure::Duplicate,
-        // ER_LOCK_DEADLOCK, ER_CHECKREAD (MariaDB: record has changed since last read)
-        1213 | 1020 => Failure::RolledBack,
+        // ER_LOCK_DEADLOCK, ER_CHECKREAD (MariaDB: record has changed since last read),
+        // ER_TRANSACTION_ROLLBACK_DURING_COMMIT (group replication)
+        1213 | 1020 | 3101 => Failure::RolledBack,
         // lock wait timeout, NOWAIT, the lock of the counter of ids
         1205 | 3572 | 1467 => Failure::Locked,
-        // interrupted, read-only (several ways), statement time exceeded (MariaDB, MySQL)
-        1317 | 1290 | 1792 | 1836 | 1969 | 3024 => Failure::Cancelled,
-        // too many connections (of the server, of the user)
-        1040 | 1203 | 1226 => Failure::NoConnection,
+        // interrupted, statement time exceeded (MariaDB, MySQL)
+        1317 | 1969 | 3024 => Failure::Cancelled,
+        // read-only (several ways)
+        1290 | 1792 | 1836 => Failure::ReadOnly,
+        // too many connections (of the server, of the user), a node of Galera that is not of the
+        // cluster, ProxySQL without a server
+        1040 | 1203 | 1226 | 1047 | 9001 => Failure::NoConnection,
         // ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR
         1146 | 1054 => Failure::NotMigrated,
-        // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED (both of them), lost connections
-        1053 | 1927 | 3169 | 2006 | 2013 => Failure::Unknown,
+        // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED (both of them), lost connections, idle for too long,
+        // network errors as the server sees them
+        1053 | 1927 | 3169 | 2006 | 2013 | 4031 | 1152 | 1158..=1161 | 1184 => Failure::Unknown,
         _ => Failure::Refused,
     }
 }
@@ -114,8 +143,10 @@ fn sqlite_failure(code: Cow<'_, str>, message: &str) -> Failure {
         code => match code & 0xff {
             // SQLITE_BUSY with its extended forms: the lock did not come within the busy timeout.
             5 => Failure::Locked,
-            // SQLITE_READONLY, SQLITE_FULL
-            8 | 13 => Failure::Cancelled,
+            // SQLITE_READONLY
+            8 => Failure::ReadOnly,
+            // SQLITE_FULL
+            13 => Failure::Cancelled,
             // SQLITE_CANTOPEN
             14 => Failure::NoConnection,
             1 if [
@@ -144,7 +175,7 @@ mod tests {
         assert_eq!(postgres_failure("23505"), Failure::Duplicate);
         assert_eq!(postgres_failure("40001"), Failure::RolledBack);
         assert_eq!(postgres_failure("57014"), Failure::Cancelled);
-        assert_eq!(postgres_failure("25006"), Failure::Cancelled);
+        assert_eq!(postgres_failure("25006"), Failure::ReadOnly);
         assert_eq!(postgres_failure("53300"), Failure::NoConnection);
         assert_eq!(postgres_failure("42P01"), Failure::NotMigrated);
         assert_eq!(postgres_failure("08006"), Failure::Unknown);

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use sea_orm::{DbErr, error::ConnAcquireErr};
+use sea_orm::{DbErr, RuntimeErr, error::ConnAcquireErr};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, timeout, timeout_at},
@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     database::Connector,
-    failure::{Failure, failure},
+    failure::{Failure, by_cause},
     session::Session,
 };
 
@@ -36,6 +36,9 @@ const MAX_IDLE: Duration = Duration::from_mins(10);
 /// Older sessions are ended when they are given back: behind a proxy or a name that changed, new
 /// ones may reach another server.
 const MAX_AGE: Duration = Duration::from_mins(30);
+
+/// How long a session counts as new.
+const NEW: Duration = Duration::from_secs(5);
 
 /// The pauses between tries to open a session.
 const PAUSES: [Duration; 5] = [
@@ -93,6 +96,17 @@ impl Held {
     pub fn give_back(self) {
         self.pool.take_back(self.open);
     }
+
+    /// Ends it, sound as it is, and those that are idle: others may reach another server. Not if it is
+    /// new, since then it was one of these.
+    pub fn replace(self) {
+        if self.open.since.elapsed() < NEW {
+            self.give_back();
+        } else {
+            self.pool.retire_idle();
+            retire(self.open);
+        }
+    }
 }
 
 impl Pool {
@@ -129,9 +143,7 @@ impl Pool {
     /// A session broke or fell silent. A restart, a failover or a lost network does that to all at
     /// once, so what is idle is not used again.
     pub fn distrust_idle(&self) {
-        for idle in self.0.idle().drain(..) {
-            retire(idle.open);
-        }
+        self.0.retire_idle();
     }
 
     /// The most sessions.
@@ -183,18 +195,19 @@ impl Inner {
     }
 
     async fn take_idle(&self) -> Option<Open> {
-        loop {
-            let Idle { open, since } = self.idle().pop()?;
-            if since.elapsed() < PING_AFTER_IDLE
-                || matches!(timeout(PING_TIME, open.session.ping()).await, Ok(Ok(())))
-            {
-                return Some(open);
-            }
+        let Idle { open, since } = self.idle().pop()?;
+        if since.elapsed() < PING_AFTER_IDLE
+            || matches!(timeout(PING_TIME, open.session.ping()).await, Ok(Ok(())))
+        {
+            return Some(open);
         }
+        // The others have been idle for longer.
+        self.retire_idle();
+        None
     }
 
-    fn take_back(&self, open: Open) {
-        if open.since.elapsed() > MAX_AGE {
+    fn take_back(&self, mut open: Open) {
+        if open.since.elapsed() > MAX_AGE || open.session.is_lent() {
             return retire(open);
         }
         let mut idle = self.idle();
@@ -207,6 +220,12 @@ impl Inner {
         }
     }
 
+    fn retire_idle(&self) {
+        for idle in self.idle().drain(..) {
+            retire(idle.open);
+        }
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -214,14 +233,10 @@ impl Inner {
 
 /// Whether the same may succeed a moment later.
 fn may_pass(error: &DbErr) -> bool {
-    let DbErr::Conn(cause) = error else {
+    let DbErr::Conn(RuntimeErr::SqlxError(cause)) = error else {
         return false;
     };
-    let as_statement = DbErr::Query(cause.clone());
-    matches!(
-        failure(&as_statement),
-        Failure::NoConnection | Failure::Unknown
-    )
+    matches!(by_cause(cause), Failure::NoConnection | Failure::Unknown)
 }
 
 /// Says goodbye, which the server would miss in its log.

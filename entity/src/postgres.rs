@@ -22,11 +22,34 @@ pub(crate) struct Postgres {
     pub(crate) connection: PgConnection,
     /// Begins each transaction, where a pooler lends the connection.
     begin: Option<Arc<str>>,
+    /// Whether one has begun.
+    begun: bool,
 }
 
 impl Postgres {
     pub(crate) fn new(connection: PgConnection, begin: Option<Arc<str>>) -> Self {
-        Self { connection, begin }
+        Self {
+            connection,
+            begin,
+            begun: false,
+        }
+    }
+
+    pub(crate) fn is_lent(&self) -> bool {
+        self.begun
+    }
+
+    /// Has the pooler, if there is one, lend a connection for the next statement.
+    pub(crate) async fn lend(&mut self) -> Result<(), DbErr> {
+        if let Some(begin) = &self.begin
+            && !self.begun
+        {
+            let begin = AssertSqlSafe(begin.to_string());
+            let begun = self.connection.execute(begin).await;
+            begun.map_err(connection_error)?;
+            self.begun = true;
+        }
+        Ok(())
     }
 
     pub(crate) async fn fetch_all<'q, A>(
@@ -36,7 +59,7 @@ impl Postgres {
     where
         A: 'q + Send + IntoArguments<sqlx::Postgres>,
     {
-        self.begin().await?;
+        self.lend().await?;
         let query = query.persistent(self.begin.is_none());
         let done = query.fetch_all(&mut self.connection).await;
         self.end(done).await
@@ -49,25 +72,16 @@ impl Postgres {
     where
         A: 'q + Send + IntoArguments<sqlx::Postgres>,
     {
-        self.begin().await?;
+        self.lend().await?;
         let query = query.persistent(self.begin.is_none());
         let done = query.execute(&mut self.connection).await;
         self.end(done).await
     }
 
     pub(crate) async fn execute_unprepared(&mut self, sql: &str) -> Result<PgQueryResult, DbErr> {
-        self.begin().await?;
+        self.lend().await?;
         let done = self.connection.execute(AssertSqlSafe(sql.to_owned())).await;
         self.end(done).await
-    }
-
-    async fn begin(&mut self) -> Result<(), DbErr> {
-        if let Some(begin) = &self.begin {
-            let begin = AssertSqlSafe(begin.to_string());
-            let begun = self.connection.execute(begin).await;
-            begun.map_err(connection_error)?;
-        }
-        Ok(())
     }
 
     async fn end<T>(&mut self, done: sqlx::Result<T>) -> Result<T, DbErr> {
@@ -75,7 +89,9 @@ impl Postgres {
             return done.map_err(statement_error);
         }
         let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        match (done, self.connection.execute(end).await) {
+        let ended = self.connection.execute(end).await;
+        self.begun = ended.is_err();
+        match (done, ended) {
             (Ok(_), Err(error)) => Err(statement_error(error)),
             // Nothing was written, and the connection is lost.
             (Err(_), Err(error)) => Err(connection_error(error)),

@@ -68,6 +68,26 @@ impl Session {
         }
     }
 
+    /// Where a pooler lends connections of the server: has it lend one, for the next statement only.
+    /// Elsewhere there is nothing to do.
+    ///
+    /// # Errors
+    /// There is none to be had. Nothing was written.
+    pub async fn lend(&self) -> Result<(), DbErr> {
+        match self.postgres().await {
+            Some(mut postgres) => postgres.lend().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a connection was lent for a statement that was not sent.
+    pub(crate) fn is_lent(&mut self) -> bool {
+        match &mut self.0 {
+            Driver::Postgres(postgres) => postgres.get_mut().is_lent(),
+            Driver::MySql(_) | Driver::Sqlite(_) => false,
+        }
+    }
+
     /// Asks for a sign of life.
     ///
     /// # Errors

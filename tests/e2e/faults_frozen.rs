@@ -8,6 +8,7 @@ use tests::{
     process::resident,
     relay::Relay,
 };
+use tokio::time::sleep;
 
 use crate::faults::{
     AT_ONCE, IN_TIME, TIMEOUT, Written, assert_as_told, assert_back, assert_pool_whole,
@@ -18,7 +19,8 @@ tests::list! {
     Faults =>
         everybody_is_answered_in_time_and_served_3_seconds_after_the_thaw,
         connections_that_never_answer_again_are_given_up,
-        connections_that_died_unnoticed_are_found_out
+        connections_that_died_unnoticed_are_found_out,
+        connections_that_died_while_nobody_used_them_cost_one_request_a_second
 }
 
 const CLIENTS: usize = 200;
@@ -125,4 +127,18 @@ async fn connections_that_died_unnoticed_are_found_out(env: Env) {
     assert!(taken < TIMEOUT + AT_ONCE * 2, "only after {taken:?}");
     busy(&kvd).await;
     assert_pool_whole(&env, &kvd, 4).await;
+}
+
+/// For longer than kvd uses a connection without a question first.
+async fn connections_that_died_while_nobody_used_them_cost_one_request_a_second(env: Env) {
+    let relay = Relay::to(env.database()).await;
+    let kvd = start(&env, relay.url()).await;
+    sleep(Duration::from_secs(11)).await;
+    relay.swallow();
+    relay.pass_again();
+    let begun = Instant::now();
+    let _read = kvd.get("/items/k-0").await.expect(200);
+    let _written = kvd.put("/items/k-0", "x").await.expect(200);
+    let taken = begun.elapsed();
+    assert!(taken < AT_ONCE * 2, "{taken:?}");
 }

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, IsolationLevel, TransactionTrait};
 use tests::{
-    Client, Env, Kvd, item,
-    load::{Load, told},
+    Client, Engine, Env, Kvd, item,
+    load::{Load, together, told},
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::faults::{Written, assert_pool_whole, key_column, moment, settled};
 
@@ -15,7 +15,10 @@ tests::list! {
     Faults =>
         only_who_writes_a_locked_key_waits,
         only_who_writes_a_key_being_inserted_waits,
-        fifty_locked_keys_keep_nobody_else_waiting
+        fifty_locked_keys_keep_nobody_else_waiting,
+        keys_being_inserted_keep_nobody_else_waiting,
+        who_waits_for_one_key_keeps_no_writer_of_another_waiting;
+    Only(Engine::Postgres) => reads_wait_for_a_table_that_is_locked
 }
 
 const WAITING: usize = 200;
@@ -46,6 +49,72 @@ async fn fifty_locked_keys_keep_nobody_else_waiting(env: Env) {
     let kvd = env.start().await;
     kvd.create_all((0..50).map(|n| format!("locked-{n}"))).await;
     others_keep_their_speed(&env, &kvd, 50, lock(&env, 50).await, 1).await;
+}
+
+async fn keys_being_inserted_keep_nobody_else_waiting(env: Env) {
+    let kvd = env.start().await;
+    let transaction = begin(&env).await;
+    let key = key_column(&env);
+    for n in 0..WAITING {
+        let insert = format!("INSERT INTO items ({key}, value) VALUES ('locked-{n}', 'first')");
+        run(&transaction, &insert).await;
+    }
+    let usual = median(&others(&kvd, "before").await);
+    let waiting = Client::clone(&kvd);
+    let waiting = tokio::spawn(together(WAITING, move |n| {
+        told(waiting.post(&format!("locked-{n}"), "x"))
+    }));
+    moment().await;
+    assert_speed(usual, &others(&kvd, "meanwhile").await);
+    transaction.commit().await.expect("the lock goes");
+    for told in waiting.await.expect("all") {
+        told.expect_or_503(&[409], IN_TIME);
+    }
+    assert_pool_whole(&env, &kvd, 16).await;
+}
+
+/// Several write the other key, so that now and then one of them finds it locked by another.
+async fn who_waits_for_one_key_keeps_no_writer_of_another_waiting(env: Env) {
+    let kvd = env.start().await;
+    kvd.create_all(["locked-0", "free"]).await;
+    let lock = lock(&env, 1).await;
+    let mut waiting = JoinSet::new();
+    for n in 0..WAITING {
+        waiting.spawn(write(Client::clone(&kvd), 0, n));
+    }
+    moment().await;
+    let client = Client::clone(&kvd);
+    let load = Load::start(4, move |_, _| {
+        let put = told(client.put("/items/free", "x"));
+        async move { put.await }
+    });
+    load.go_on(100).await;
+    for told in load.stop().await {
+        assert_eq!(told.status(), 200, "{told:?}");
+        assert!(told.taken < LONGEST, "{told:?}");
+    }
+    lock.commit().await.expect("the lock goes");
+    for write in waiting.join_all().await {
+        write.told.expect_or_503(&[200], IN_TIME);
+    }
+    assert_pool_whole(&env, &kvd, 16).await;
+}
+
+/// As by a change of the table, or by `VACUUM` at its end.
+async fn reads_wait_for_a_table_that_is_locked(env: Env) {
+    let kvd = env.start().await;
+    let _created = kvd.create("a", "b").await;
+    let lock = begin(&env).await;
+    run(&lock, "LOCK TABLE items IN ACCESS EXCLUSIVE MODE").await;
+    let client = Client::clone(&kvd);
+    let reads = tokio::spawn(together(40, move |n| {
+        told(client.get(if n % 2 == 0 { "/items/a" } else { "/items/" }))
+    }));
+    sleep(Duration::from_millis(400)).await;
+    lock.commit().await.expect("the lock goes");
+    for told in reads.await.expect("all") {
+        assert_eq!(told.status(), 200, "{told:?}");
+    }
 }
 
 /// At the level of kvd and kvctl. At its default one MariaDB would lock the gap before the key as well, and with it
@@ -86,16 +155,7 @@ async fn others_keep_their_speed(
         waiting.spawn(write(Client::clone(kvd), n % keys, n));
     }
     moment().await;
-    let times = others(kvd, "meanwhile").await;
-    let (slower, longest) = (median(&times), times[times.len() - 1]);
-    assert!(
-        slower < NO_MATTER.max(usual * FACTOR),
-        "others took {slower:?} instead of {usual:?}, the longest {longest:?}"
-    );
-    assert!(
-        longest < LONGEST,
-        "one took {longest:?}, half of them {slower:?} at most"
-    );
+    assert_speed(usual, &others(kvd, "meanwhile").await);
 
     // Who has just begun to wait when the lock goes is not told that it was locked.
     let last = tokio::spawn(write(Client::clone(kvd), 0, WAITING));
@@ -110,6 +170,18 @@ async fn others_keep_their_speed(
     writes.push(last);
     assert_counted(env, keys, version, &writes).await;
     assert_pool_whole(env, kvd, 16).await;
+}
+
+fn assert_speed(usual: Duration, times: &[Duration]) {
+    let (slower, longest) = (median(times), times[times.len() - 1]);
+    assert!(
+        slower < NO_MATTER.max(usual * FACTOR),
+        "others took {slower:?} instead of {usual:?}, the longest {longest:?}"
+    );
+    assert!(
+        longest < LONGEST,
+        "one took {longest:?}, half of them {slower:?} at most"
+    );
 }
 
 async fn write(kvd: Client, key: usize, n: usize) -> Written {

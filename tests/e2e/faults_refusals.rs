@@ -6,10 +6,11 @@ use sea_orm::ConnectionTrait;
 use tests::{
     Client, Engine, Env, item,
     load::{Load, Told, together, told, until},
+    relay::Relay,
 };
 use tokio::time::sleep;
 
-use crate::faults::{IN_TIME, Written, assert_as_told, assert_back, kvd};
+use crate::faults::{IN_TIME, Written, assert_as_told, assert_back, key_column, kvd};
 
 tests::list! {
     Faults =>
@@ -17,7 +18,10 @@ tests::list! {
         with_too_few_sessions_some_are_refused_and_the_others_go_on;
     FaultsOnly(Engine::Postgres) =>
         without_any_session_everybody_is_refused_in_time,
-        a_write_rolled_back_for_the_sake_of_others_is_run_again_within_bounds
+        a_write_rolled_back_for_the_sake_of_others_is_run_again_within_bounds;
+    FaultsOnly(Engine::Mysql) =>
+        a_commit_that_was_refused_is_not_made_by_the_next_write,
+        after_a_failover_that_leaves_connections_open_writes_succeed_on_new_ones
 }
 
 async fn a_read_only_database_refuses_writes_and_serves_reads(env: Env) {
@@ -138,4 +142,56 @@ async fn a_write_rolled_back_for_the_sake_of_others_is_run_again_within_bounds(e
     }
     let read = kvd.get("/items/a").await.expect(200);
     assert_eq!(read.member("value"), "second");
+}
+
+/// What a server answers to the first packet of a command.
+fn mysql_error(number: u16, message: &str) -> Vec<u8> {
+    let mut error = vec![0, 0, 0, 1, 0xff];
+    error.extend(number.to_le_bytes());
+    error.extend(format!("#HY000{message}").bytes());
+    error[0] = u8::try_from(error.len() - 4).expect("a short message");
+    error
+}
+
+/// As by a proxy, or a node of Galera that has left its cluster.
+async fn a_commit_that_was_refused_is_not_made_by_the_next_write(env: Env) {
+    let relay = Relay::to(env.database()).await;
+    let kvd = kvd(&env).env("DATABASE_URL", relay.url());
+    let kvd = kvd.arg("--database-max-connections", "1").start().await;
+    kvd.create_all(["a", "b"]).await;
+    relay.refuse(
+        "COMMIT",
+        mysql_error(1047, "WSREP has not yet prepared node"),
+    );
+    let refused = told(kvd.put("/items/a", "refused")).await;
+    refused.expect_or_503(&[504], IN_TIME);
+    let read = kvd.get("/items/a").await.expect(200);
+    assert_eq!(read.member("value"), "", "it is seen");
+    for key in ["b", "a"] {
+        let _written = kvd.put(&item(key), "x").await.expect(200);
+    }
+    let versions = format!("SELECT version FROM items ORDER BY {}", key_column(&env));
+    assert_eq!(env.database().column::<i64>(&versions).await, [2, 2]);
+}
+
+/// The server before keeps its connections, and takes no writes any more.
+async fn after_a_failover_that_leaves_connections_open_writes_succeed_on_new_ones(env: Env) {
+    let relay = Relay::to(env.database()).await;
+    let kvd = kvd(&env).env("DATABASE_URL", relay.url()).start().await;
+    kvd.create_all((0..16).map(|n| format!("k-{n}"))).await;
+    let read_only = "The MySQL server is running with the --read-only option";
+    relay.refuse("COMMIT", mysql_error(1290, read_only));
+    let first = told(kvd.put("/items/k-0", "x")).await;
+    first.expect_or_503(&[], IN_TIME);
+    let taken = until("writes succeed", async || {
+        let told = told(kvd.put("/items/k-0", "x")).await;
+        told.expect_or_503(&[200], IN_TIME);
+        told.is_done()
+    })
+    .await;
+    assert!(taken < Duration::from_secs(7), "only after {taken:?}");
+    for told in together(16, |n| told(kvd.put(&item(&format!("k-{n}")), "y"))).await {
+        told.expect_or_503(&[200], IN_TIME);
+        assert!(told.is_done(), "{told:?}");
+    }
 }

@@ -34,7 +34,8 @@ tests::list! {
         kvctl_and_migrations_ask_for_the_server_itself;
     FaultsOnly(Engine::Postgres) =>
         writes_are_honest_when_sessions_are_killed_behind_it,
-        while_the_database_is_down_behind_it_everybody_gets_503_in_time
+        while_the_database_is_down_behind_it_everybody_gets_503_in_time,
+        a_write_that_never_got_a_session_is_503
 }
 
 /// Sessions of PgBouncer's with PostgreSQL: fewer than kvd's with it.
@@ -260,4 +261,29 @@ async fn while_the_database_is_down_behind_it_everybody_gets_503_in_time(env: En
     assert_unavailable(&kvd).await;
     env.server().start().await;
     assert_back(&kvd, AT_ONCE * 5).await;
+}
+
+async fn a_write_that_never_got_a_session_is_503(env: Env) {
+    let shown = shown().with("query_wait_timeout = 3", "query_wait_timeout = 60");
+    let pgbouncer = pgbouncer(&env, shown);
+    let kvd = crate::faults::kvd(&env)
+        .env("DATABASE_URL", &pgbouncer.url)
+        .start()
+        .await;
+    kvd.create_all(["a", "b"]).await;
+    env.server().freeze().await;
+    let writes = together(20, |n| {
+        told(kvd.put(if n % 2 == 0 { "/items/a" } else { "/items/b" }, "x"))
+    });
+    let writes = writes.await;
+    env.server().thaw();
+    for told in writes {
+        told.expect_or_503(&[], IN_TIME);
+    }
+    assert_back(&kvd, AT_ONCE * 5).await;
+    for key in ["a", "b"] {
+        let read = kvd.get(&item(key)).await.expect(200);
+        assert_eq!(read.member("value"), "", "{key}");
+    }
+    assert_pool_whole(&env, &kvd, 16).await;
 }

@@ -1,12 +1,14 @@
 //! Requests that arrive together and may be sent together: each gets its own answer, as if it had come alone.
 
-use tests::{Answer, Client, Env, item, load::together};
+use tests::{Answer, Client, Engine, Env, item, load::together};
 
 tests::list! {
     EveryEngine =>
         writes_that_arrive_together_have_each_its_own_outcome,
         reads_that_arrive_together_have_each_its_own_item,
-        one_key_written_by_many_at_once_counts_every_write
+        one_key_written_by_many_at_once_counts_every_write;
+    Only(Engine::Postgres) =>
+        a_value_that_the_database_refuses_fails_no_other_write
 }
 
 /// What is asked of a key that exists or not, and what must come of it: status, and the version that is then stored.
@@ -129,4 +131,23 @@ async fn one_key_written_by_many_at_once_counts_every_write(env: Env) {
         .collect();
     versions.sort_unstable();
     assert!(versions.into_iter().eq(2..=101), "each write has a version");
+}
+
+/// By a constraint, or a trigger, of its owner's.
+async fn a_value_that_the_database_refuses_fails_no_other_write(env: Env) {
+    let refused = "ALTER TABLE items ADD CHECK (value <> 'refused')";
+    env.database().execute(refused).await;
+    let kvd = env.start().await;
+    let answers = together(200, |n| {
+        let value = if n % 20 == 0 { "refused" } else { "fine" };
+        let put = kvd.put(&format!("{}?upsert=true", item(&key(n))), value);
+        async move { (value, put.await) }
+    });
+    for (value, answer) in answers.await {
+        if value == "refused" {
+            answer.problem(500, "internal");
+        } else {
+            assert_eq!(answer.status, 201, "{}", answer.asked);
+        }
+    }
 }

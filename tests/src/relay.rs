@@ -1,4 +1,5 @@
-//! A relay between kvd and its database server, or between a proxy and kvd, which tells what passes, and can lose it.
+//! A relay between kvd and its database server, or between a proxy and kvd, which tells what passes, and can lose or
+//! refuse it.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -6,14 +7,14 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::Url;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::sleep,
 };
@@ -37,8 +38,16 @@ struct Line {
     lost: Mutex<Option<&'static str>>,
     /// How often all connections were cut.
     cuts: watch::Sender<u64>,
+    refused: Mutex<Option<Refused>>,
     /// Whether nothing passes; and how often that was so before.
     hole: watch::Sender<(bool, u64)>,
+}
+
+/// What is not passed on, on connections that are older than this.
+struct Refused {
+    text: &'static str,
+    answer: Vec<u8>,
+    since: Instant,
 }
 
 impl Relay {
@@ -100,6 +109,22 @@ impl Relay {
         self.line.sent.load(Ordering::SeqCst)
     }
 
+    /// On the connections there are now, what contains this text gets this answer, and the server never sees it.
+    pub fn refuse(&self, text: &'static str, answer: Vec<u8>) {
+        let since = Instant::now();
+        let refused = Refused {
+            text,
+            answer,
+            since,
+        };
+        let mut place = self
+            .line
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *place = Some(refused);
+    }
+
     /// Ends all connections.
     pub fn cut(&self) {
         self.line.cuts.send_modify(|cuts| *cuts += 1);
@@ -135,11 +160,22 @@ impl Line {
 
     fn loses_answer_to(&self, request: &[u8]) -> bool {
         let lost = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.is_some_and(|text| {
-            let length = text.len();
-            length == 0 || request.windows(length).any(|part| part == text.as_bytes())
-        })
+        lost.is_some_and(|text| contains(request, text))
     }
+
+    fn refusal(&self, opened: Instant, request: &[u8]) -> Option<Vec<u8>> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = refused.as_ref()?;
+        let refuses = opened < refused.since && contains(request, refused.text);
+        refuses.then(|| refused.answer.clone())
+    }
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    text.is_empty()
+        || bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
 }
 
 impl Drop for Relay {
@@ -190,6 +226,8 @@ async fn pass(client: &mut TcpStream, server: &mut TcpStream, line: &Line) {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let lost = AtomicBool::new(false);
+    let opened = Instant::now();
+    let (refuse, mut refusals) = mpsc::unbounded_channel();
     let requests = async {
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(n @ 1..) = from_client.read(&mut buffer).await {
@@ -197,16 +235,24 @@ async fn pass(client: &mut TcpStream, server: &mut TcpStream, line: &Line) {
             if line.loses_answer_to(&buffer[..n]) {
                 lost.store(true, Ordering::SeqCst);
             }
-            if to_server.write_all(&buffer[..n]).await.is_err() {
+            if let Some(refusal) = line.refusal(opened, &buffer[..n]) {
+                // The other half takes it for as long as this one runs.
+                let _ = refuse.send(refusal);
+            } else if to_server.write_all(&buffer[..n]).await.is_err() {
                 break;
             }
         }
     };
     let answers = async {
         let mut buffer = vec![0; 16 * 1024];
-        while let Ok(n @ 1..) = from_server.read(&mut buffer).await {
+        loop {
+            let answer = tokio::select! {
+                Ok(n @ 1..) = from_server.read(&mut buffer) => &buffer[..n],
+                Some(refusal) = refusals.recv() => &refusal.clone(),
+                else => break,
+            };
             let lost = lost.load(Ordering::SeqCst) || line.loses_answer_to(&[]);
-            if !lost && to_client.write_all(&buffer[..n]).await.is_err() {
+            if !lost && to_client.write_all(answer).await.is_err() {
                 break;
             }
         }

@@ -42,9 +42,8 @@ async fn attempt(
     let outcome = match within(session, write, locked).await {
         Ok(outcome) => outcome,
         Err(error) => {
-            // A lock wait timeout ends the statement only, so the transaction must be told.
-            // If it cannot be, the server ends it with the connection.
-            let _ = session.execute_unprepared("ROLLBACK").await;
+            // A lock wait timeout ends the statement only.
+            roll_back(session).await?;
             return match (failure(&error), &write.action) {
                 (Failure::Duplicate, Action::Create(_)) => Ok(Some(Done::Exists)),
                 (Failure::Duplicate, _) => Ok(None),
@@ -55,39 +54,60 @@ async fn attempt(
     match outcome {
         Done::Stored(_) | Done::Deleted => {
             if !claim.take() {
-                let _ = session.execute_unprepared("ROLLBACK").await;
+                roll_back(session).await?;
                 return Err(WriteError::Abandoned);
             }
-            let committed = session.execute_unprepared("COMMIT").await;
-            committed.map_err(WriteError::of)?;
+            commit(session).await?;
         }
-        Done::Exists | Done::Missing | Done::PreconditionFailed(_) => {
-            let _ = session.execute_unprepared("ROLLBACK").await;
-        }
+        Done::Exists | Done::Missing | Done::PreconditionFailed(_) => roll_back(session).await?,
     }
     Ok(Some(outcome))
 }
 
-async fn within(session: &Session, write: &Write, locked: Locked) -> Result<Done, DbErr> {
-    if let Action::Create(value) = &write.action {
-        return create(session, write, value).await;
+async fn commit(session: &Session) -> Result<(), WriteError> {
+    let Err(error) = session.execute_unprepared("COMMIT").await else {
+        return Ok(());
+    };
+    match failure(&error) {
+        // The server took it back instead.
+        Failure::RolledBack | Failure::Locked | Failure::Cancelled | Failure::ReadOnly => {
+            roll_back(session).await?;
+            Err(WriteError::NotWritten(error))
+        }
+        _ => Err(WriteError::Unknown(error)),
     }
+}
+
+/// Where it cannot be told, the server ends the transaction with the session, which nobody may use
+/// again: their `START TRANSACTION` would commit it.
+async fn roll_back(session: &Session) -> Result<(), WriteError> {
+    let done = session.execute_unprepared("ROLLBACK").await;
+    done.map(drop).map_err(|error| {
+        WriteError::NotWritten(match error {
+            DbErr::Exec(cause) | DbErr::Query(cause) => DbErr::Conn(cause),
+            error => error,
+        })
+    })
+}
+
+async fn within(session: &Session, write: &Write, locked: Locked) -> Result<Done, DbErr> {
     let current = lock(session, write, locked).await?;
     match (&write.action, current) {
+        (Action::Create(_), Some(_)) => Ok(Done::Exists),
         (_, Some(tag)) if !write.precondition.holds(tag) => Ok(Done::PreconditionFailed(tag)),
         (Action::Delete, Some(tag)) => {
             let sql = "DELETE FROM items WHERE id = ?";
             session.execute_raw(statement(sql, [tag.id.into()])).await?;
             Ok(Done::Deleted)
         }
-        (Action::Create(value) | Action::Update(value) | Action::Upsert(value), Some(tag)) => {
+        (Action::Update(value) | Action::Upsert(value), Some(tag)) => {
             let sql = "UPDATE items SET value = ?, version = version + 1, \
                        updated_at = UTC_TIMESTAMP(6) WHERE id = ?";
             let values = [value.as_str().into(), tag.id.into()];
             session.execute_raw(statement(sql, values)).await?;
             stored(session, write).await
         }
-        (Action::Upsert(value), None) if write.precondition.if_match.is_none() => {
+        (Action::Create(value) | Action::Upsert(value), None) if write.creates() => {
             create(session, write, value).await
         }
         (_, None) => Ok(Done::Missing),

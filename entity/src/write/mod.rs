@@ -46,8 +46,8 @@ pub enum Action {
 pub enum Locked {
     /// Wait for it as long as the session does.
     Wait,
-    /// Do not wait where the engine lets one statement decide so (MySQL, MariaDB: `NOWAIT`, not
-    /// for an insert); elsewhere the session's lock timeout counts.
+    /// Do not wait where the engine lets one statement decide so (MySQL, MariaDB: `NOWAIT`);
+    /// elsewhere the session's lock timeout counts.
     GiveUp,
 }
 
@@ -123,6 +123,7 @@ impl WriteError {
             | Failure::RolledBack
             | Failure::Locked
             | Failure::Cancelled
+            | Failure::ReadOnly
             | Failure::NotMigrated
             | Failure::Refused => Self::NotWritten(error),
         }

@@ -65,6 +65,7 @@ pub(super) async fn write(
     write: &Write,
     claim: &Claim,
 ) -> Result<Done, WriteError> {
+    session.lend().await.map_err(WriteError::NotWritten)?;
     if !claim.take() {
         return Err(WriteError::Abandoned);
     }
