@@ -61,10 +61,9 @@ pub fn session_settings(config: &Config) -> SessionSettings {
         // Below the deadline of a request, so that the server ends what nobody waits for any more.
         statement_timeout: Some(config.request_timeout.mul_f64(0.8)),
         lock_timeout: match config.database_url().engine() {
-            Engine::Postgres => LOCK_TRY,
+            Engine::Postgres | Engine::Sqlite => LOCK_TRY,
             // In whole seconds.
             Engine::MySql => Duration::from_secs(1),
-            Engine::Sqlite => config.lock_time(),
         },
         create_file: false,
         application_name: "kvd",

@@ -84,10 +84,7 @@ async fn who_waits_for_one_key_keeps_no_writer_of_another_waiting(env: Env) {
     }
     moment().await;
     let client = Client::clone(&kvd);
-    let load = Load::start(4, move |_, _| {
-        let put = told(client.put("/items/free", "x"));
-        async move { put.await }
-    });
+    let load = Load::start(4, move |_, _| told(client.put("/items/free", "x")));
     load.go_on(100).await;
     for told in load.stop().await {
         assert_eq!(told.status(), 200, "{told:?}");
