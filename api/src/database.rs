@@ -187,7 +187,7 @@ impl Line {
         }
     }
 
-    /// Reads, and again up to [`READ_RETRIES`] times if the connection turned out to be broken, and for
+    /// Reads, and again, a few times, if the connection turned out to be broken, and for
     /// [`Self::lock_time`] while somebody else has the table locked.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! Of the explorers that the framework embeds, it is the one that asks nobody else (Scalar, RapiDoc,
 //! ReDoc and OpenAPI Explorer fetch fonts, Stoplight all of itself), works under a policy without
 //! `unsafe-inline` (Scalar puts styles into its page), and shows examples, errors, limits, headers and
-//! the answer to a call on one page. What it lacks is done here: [`CHANGES`] and a few lines of CSS.
+//! the answer to a call on one page. What it lacks is done here, with a few changes and lines of CSS.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
