@@ -122,7 +122,7 @@ impl Problem {
     }
 
     pub fn locked() -> Self {
-        let detail = "Somebody else has it locked. Nothing was written.";
+        let detail = "Others have it locked, or write it. Nothing was written.";
         Self::new(Code::DatabaseUnavailable, detail)
     }
 
