@@ -255,5 +255,5 @@ fn location(key: &str) -> String {
 }
 
 fn quoted(tag: ETag) -> String {
-    format!("\"{tag}\"")
+    ["\"", &tag.to_string(), "\""].concat()
 }

@@ -19,6 +19,9 @@ use tokio::time::timeout;
 
 use crate::problem::{Code, Problem};
 
+/// Most answers are shorter, so that their text need not grow.
+const USUAL_BYTES: usize = 512;
+
 /// What a body may take.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
@@ -52,8 +55,9 @@ impl<T: Type> Payload for Json<T> {
 
 impl<T: Serialize + Send> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
-            Ok(text) => Response::builder()
+        let mut text = Vec::with_capacity(USUAL_BYTES);
+        match serde_json::to_writer(&mut text, &self.0) {
+            Ok(()) => Response::builder()
                 .content_type("application/json")
                 .body(text),
             Err(_) => Problem::internal().into_response(),

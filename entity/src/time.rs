@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, Timelike, Utc};
 use sea_orm::{
     ColIdx, DbErr, QueryResult, RuntimeErr, TryGetError, TryGetable, Value,
     sea_query::{ArrayType, ColumnType, Nullable, ValueType, ValueTypeErr},
@@ -30,14 +30,18 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 impl Time {
     /// A time of the server: microseconds since 2000-01-01, and the two ends for the infinities.
     fn of_postgres(microseconds: i64) -> Self {
-        let since_1970 = microseconds.saturating_add(POSTGRES_EPOCH);
-        Self(DateTime::from_timestamp_micros(since_1970.clamp(FIRST, LAST)).unwrap_or_default())
+        Self::of_unix(microseconds.saturating_add(POSTGRES_EPOCH))
+    }
+
+    fn of_unix(microseconds: i64) -> Self {
+        let near = microseconds.clamp(FIRST, LAST);
+        Self(DateTime::from_timestamp_micros(near).unwrap_or_default())
     }
 }
 
 impl From<DateTime<Utc>> for Time {
     fn from(time: DateTime<Utc>) -> Self {
-        Self(time)
+        Self::of_unix(time.timestamp_micros())
     }
 }
 
@@ -49,7 +53,24 @@ impl From<Time> for DateTime<Utc> {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Micros, true))
+        let (date, time) = (self.0.date_naive(), self.0.time());
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        for (end, digits, number) in [
+            (4, 4, date.year().unsigned_abs()),
+            (7, 2, date.month()),
+            (10, 2, date.day()),
+            (13, 2, time.hour()),
+            (16, 2, time.minute()),
+            (19, 2, time.second()),
+            (26, 6, time.nanosecond() / 1000),
+        ] {
+            let mut rest = number;
+            for digit in text[end - digits..end].iter_mut().rev() {
+                *digit += (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        f.write_str(str::from_utf8(&text).expect("digits are ASCII"))
     }
 }
 
@@ -65,7 +86,9 @@ impl<'r> Decode<'r, Postgres> for Time {
             PgValueFormat::Binary => {
                 <i64 as Decode<Postgres>>::decode(value).map(Self::of_postgres)
             }
-            PgValueFormat::Text => <DateTime<Utc> as Decode<Postgres>>::decode(value).map(Self),
+            PgValueFormat::Text => {
+                <DateTime<Utc> as Decode<Postgres>>::decode(value).map(Self::from)
+            }
         }
     }
 }
@@ -78,7 +101,7 @@ impl TryGetable for Time {
                 .map_err(|error| {
                     TryGetError::DbErr(DbErr::Query(RuntimeErr::SqlxError(error.into())))
                 }),
-            None => DateTime::<Utc>::try_get_by(row, index).map(Self),
+            None => DateTime::<Utc>::try_get_by(row, index).map(Self::from),
         }
     }
 }
@@ -91,7 +114,7 @@ impl From<Time> for Value {
 
 impl ValueType for Time {
     fn try_from(value: Value) -> Result<Self, ValueTypeErr> {
-        <DateTime<Utc> as ValueType>::try_from(value).map(Self)
+        <DateTime<Utc> as ValueType>::try_from(value).map(Self::from)
     }
 
     fn type_name() -> String {
@@ -115,7 +138,19 @@ impl Nullable for Time {
 
 #[cfg(test)]
 mod tests {
+    use chrono::SecondsFormat;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn it_is_written_as_chrono_writes_it(microseconds in FIRST..=LAST) {
+            let time = DateTime::from_timestamp_micros(microseconds).unwrap();
+            let written = time.to_rfc3339_opts(SecondsFormat::Micros, true);
+            prop_assert_eq!(Time::from(time).to_string(), written);
+        }
+    }
 
     #[test]
     fn what_rfc_3339_cannot_write_becomes_the_nearest_that_it_can() {
