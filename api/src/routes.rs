@@ -3,7 +3,8 @@
 use std::{net::IpAddr, sync::Arc};
 
 use poem::{
-    EndpointExt, Response, endpoint::BoxEndpoint, get, handler, http::Method, web::Redirect,
+    Endpoint, EndpointExt, IntoEndpoint, Request, Response, Result, endpoint::BoxEndpoint, get,
+    handler, http::Method, web::Redirect,
 };
 use tokio::sync::watch;
 
@@ -116,10 +117,10 @@ pub fn endpoints(
 
     let service = document::service(Items::new(database, config), config);
     let page = Explorer::new(&service, config);
-    let items = service.data(RequestLimits {
+    let bodies = RequestLimits {
         body_bytes: RequestLimits::body_bytes(config.max_value_bytes as usize),
         body_time: config.request_timeout,
-    });
+    };
 
     let operations = || {
         poem::Route::new()
@@ -130,39 +131,71 @@ pub fn endpoints(
                 get(crate::metrics::metrics).data(metrics.clone()),
             )
     };
-    let public = match config.admin_listen {
+    let others = match config.admin_listen {
         Some(_) => poem::Route::new(),
         None => operations(),
     }
     .at("/", get(root))
     .at("/docs", get(explorer::docs).data(page.clone()))
-    .at("/openapi.json", get(explorer::openapi).data(page))
-    .nest_no_strip("/items", items);
-
-    // From the outside in: what stands first sees the request first and the answer last.
-    let around = |routes: BoxEndpoint<'static, Response>, limiter| {
-        let errors = Errors {
-            inner: routes,
-            resource: Resource::of::<Items>(),
-        };
-        let limited = RateLimit {
-            inner: errors,
-            limiter,
-            admitted: metrics.limiter_admitted.clone(),
-            refused: metrics.limiter_refused.clone(),
-        };
-        let drained = Drain { inner: limited };
-        Observe {
-            inner: drained,
-            trusted_proxies: config.trusted_proxies.clone(),
-            client_ip_header: config.client_ip_header.clone(),
-            metrics: metrics.clone(),
-        }
-        .boxed()
+    .at("/openapi.json", get(explorer::openapi).data(page));
+    let public = Public {
+        items: service.into_endpoint(),
+        bodies,
+        others,
     };
+
     Endpoints {
-        public: around(public.map_to_response().boxed(), limiter),
-        admin: around(operations().map_to_response().boxed(), None),
+        public: around(public, limiter, config, metrics),
+        admin: around(operations(), None, config, metrics),
+    }
+}
+
+/// The middleware. From the outside in: what stands first sees the request first and the answer last.
+fn around(
+    routes: impl Endpoint<Output = Response> + 'static,
+    limiter: Option<Arc<RateLimiter>>,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> BoxEndpoint<'static, Response> {
+    let errors = Errors {
+        inner: routes,
+        resource: Resource::of::<Items>(),
+    };
+    let limited = RateLimit {
+        inner: errors,
+        limiter,
+        admitted: metrics.limiter_admitted.clone(),
+        refused: metrics.limiter_refused.clone(),
+    };
+    let drained = Drain { inner: limited };
+    Observe {
+        inner: drained,
+        trusted_proxies: config.trusted_proxies.clone(),
+        client_ip_header: config.client_ip_header.clone(),
+        metrics: metrics.clone(),
+    }
+    .boxed()
+}
+
+/// The operations on items have a router of their own. To nest it in the router of the others would
+/// take a request to it a tenth more of kvd's own time.
+struct Public {
+    items: BoxEndpoint<'static, Response>,
+    bodies: RequestLimits,
+    others: poem::Route,
+}
+
+impl Endpoint for Public {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> Result<Response> {
+        if !matches!(Route::of(request.uri().path()), Route::Items | Route::Item) {
+            return self.others.call(request).await;
+        }
+        if request.method() != Method::GET {
+            request.set_data(self.bodies);
+        }
+        self.items.call(request).await
     }
 }
 
