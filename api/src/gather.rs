@@ -1,8 +1,9 @@
 //! Calls that arrive while others are under way, and are then sent together.
 //!
 //! Nothing waits for a timer: with nothing under way a call goes out at once. What arrives meanwhile
-//! is the next batch. Only when the oldest batch under way is late does another one start beside it,
-//! so that one dead connection stalls nobody.
+//! is the next batch. Where that is allowed, enough calls that wait start a second batch beside the
+//! first, so that the database has work while answers are given. And when the oldest batch under way
+//! is late, another one starts whatever waits, so that one dead connection stalls nobody.
 //!
 //! This module only decides who goes when; it sends nothing.
 
@@ -29,11 +30,15 @@ pub trait Call {
     fn bytes(&self) -> usize;
 }
 
-/// The most of one batch. A single call may have more bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// The most of one batch. A single call may have more bytes.
     pub calls: usize,
     pub bytes: usize,
+    /// The most batches under way, also when they are late.
+    pub batches: usize,
+    /// So many calls that wait are sent beside the first batch; `None`: they wait for its end.
+    pub beside: Option<usize>,
 }
 
 /// Calls sent together.
@@ -47,8 +52,6 @@ pub struct Batch<C> {
 pub struct Gather<C> {
     state: Mutex<State<C>>,
     limits: Limits,
-    /// The most batches under way, also when they are late.
-    batches: usize,
 }
 
 struct State<C> {
@@ -60,7 +63,7 @@ struct State<C> {
 }
 
 impl<C: Call> Gather<C> {
-    pub fn new(limits: Limits, batches: usize) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
@@ -69,7 +72,6 @@ impl<C: Call> Gather<C> {
                 next_ticket: 0,
             }),
             limits,
-            batches,
         }
     }
 
@@ -117,14 +119,18 @@ impl<C: Call> Gather<C> {
         self.next(&mut self.state(), now)
     }
 
-    fn next(&self, state: &mut State<C>, now: Instant) -> Option<Batch<C>> {
-        let may_start = match state.under_way.first() {
-            None => true,
-            Some((_, since)) => {
-                state.under_way.len() < self.batches && now.duration_since(*since) >= LATE
-            }
+    fn may_start(&self, state: &State<C>, now: Instant) -> bool {
+        let Some((_, oldest)) = state.under_way.first() else {
+            return true;
         };
-        if !may_start {
+        let enough = |calls| state.under_way.len() == 1 && state.waiting.len() >= calls;
+        let late = || now.duration_since(*oldest) >= LATE;
+        state.under_way.len() < self.limits.batches
+            && (self.limits.beside.is_some_and(enough) || late())
+    }
+
+    fn next(&self, state: &mut State<C>, now: Instant) -> Option<Batch<C>> {
+        if !self.may_start(state, now) {
             return None;
         }
         let (mut calls, mut excluded) = (Vec::new(), Vec::new());
@@ -185,11 +191,16 @@ mod tests {
     }
 
     fn gather() -> Gather<Put> {
-        let limits = Limits {
+        gather_beside(None)
+    }
+
+    fn gather_beside(beside: Option<usize>) -> Gather<Put> {
+        Gather::new(Limits {
             calls: 3,
             bytes: 10,
-        };
-        Gather::new(limits, 2)
+            batches: 2,
+            beside,
+        })
     }
 
     fn later() -> Instant {
@@ -214,6 +225,26 @@ mod tests {
         assert_eq!(keys(third.as_ref()), ["e"]);
         assert!(gather.ended(&third.unwrap()).is_none());
         assert!(gather.add(Put("f", 1)).is_some(), "nothing is under way");
+    }
+
+    #[test]
+    fn enough_that_wait_go_out_beside_the_first() {
+        let gather = gather_beside(Some(2));
+        let first = gather.add(Put("a", 1)).unwrap();
+        assert!(gather.add(Put("b", 1)).is_none(), "one is not enough");
+        let second = gather.add(Put("c", 1));
+        assert_eq!(keys(second.as_ref()), ["b", "c"]);
+        for key in ["d", "e", "f"] {
+            assert!(gather.add(Put(key, 1)).is_none(), "two are under way");
+        }
+        let third = gather.ended(&first);
+        assert_eq!(keys(third.as_ref()), ["d", "e", "f"]);
+        assert!(gather.add(Put("g", 1)).is_none());
+        assert!(
+            gather.ended(&second.unwrap()).is_none(),
+            "one is not enough"
+        );
+        assert_eq!(keys(gather.ended(&third.unwrap()).as_ref()), ["g"]);
     }
 
     #[test]

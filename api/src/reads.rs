@@ -17,6 +17,9 @@ use crate::{
 
 /// The most keys of one statement.
 const MOST_KEYS: usize = 256;
+/// So many keys are worth a second statement beside the first: fewer cost more than they save, and
+/// with more there is too often nothing to do.
+const BESIDE: usize = 16;
 /// The most bytes of all values that one statement may bring.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -53,9 +56,10 @@ impl Reads {
         let limits = Limits {
             calls: (MOST_BYTES / largest).clamp(1, MOST_KEYS),
             bytes: MOST_BYTES,
+            batches: config.database_max_connections.div_ceil(2) as usize,
+            beside: Some(BESIDE),
         };
-        let batches = config.database_max_connections.div_ceil(2) as usize;
-        let gather = Gather::new(limits, batches);
+        let gather = Gather::new(limits);
         let batches = metrics.read_batches.clone();
         Self(Arc::new(Inner {
             line,
@@ -85,7 +89,8 @@ impl Reads {
 
 impl Inner {
     fn start(self: Arc<Self>, batch: Batch<Lookup>) {
-        tokio::spawn(async move {
+        // On the heap, since the runtime moves a task several times, and this one is large.
+        tokio::spawn(Box::pin(async move {
             let mut next = Some(batch);
             while let Some(mut batch) = next {
                 let mut lookups = mem::take(&mut batch.calls);
@@ -102,7 +107,7 @@ impl Inner {
                     answer(lookups, found);
                 }
             }
-        });
+        }));
     }
 
     /// Each item once; `lookups` are in the order of their keys.

@@ -26,11 +26,10 @@ use crate::{
     problem::Problem,
 };
 
-/// The most writes of one statement, and of their bytes.
-const TOGETHER: Limits = Limits {
-    calls: 128,
-    bytes: 4 << 20,
-};
+/// The most writes of one statement.
+const MOST_WRITES: usize = 128;
+/// The most bytes of their keys and values.
+const MOST_BYTES: usize = 4 << 20;
 
 /// A key that is locked is tried again after 2 ms, then after 4 ms and so on, up to this.
 const LONGEST_GAP: Duration = Duration::from_millis(50);
@@ -69,12 +68,18 @@ impl Writes {
     pub fn new(line: Arc<Line>, config: &Config, calls: usize, metrics: &Metrics) -> Self {
         let connections = config.database_max_connections as usize;
         let engine = config.database_url().engine();
-        let batches = connections.div_ceil(4);
+        let limits = Limits {
+            calls: MOST_WRITES,
+            bytes: MOST_BYTES,
+            batches: connections.div_ceil(4),
+            // The disk is slower than anything that could be done meanwhile.
+            beside: None,
+        };
         Self(Arc::new(Inner {
             line,
             queues: KeyQueues::new(engine, connections, calls),
             batches: metrics.write_batches.clone(),
-            gather: (engine == Engine::Postgres).then(|| Gather::new(TOGETHER, batches)),
+            gather: (engine == Engine::Postgres).then(|| Gather::new(limits)),
         }))
     }
 
