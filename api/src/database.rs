@@ -40,8 +40,8 @@ use crate::{
 const CALLS_PER_CONNECTION: usize = 128;
 
 /// How often a read is sent again whose connection turned out broken. While sessions are killed
-/// one after the other, also the next connection may be one of them.
-const READ_RETRIES: u32 = 2;
+/// one after the other, also the next ones may be among them.
+const READ_RETRIES: u32 = 4;
 
 /// How long one try of a call waits for a lock before it makes room for others; see
 /// [`crate::key_queues`].

@@ -4,15 +4,9 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
-use poem::{
-    Endpoint, Error, IntoResponse, Request, Response, Result,
-    error::{NotFoundError, ParsePathError},
-};
+use poem::{Endpoint, Error, IntoResponse, Request, Response, Result, error::NotFoundError};
 
-use crate::{
-    problem::{Code, Problem},
-    resource::Resource,
-};
+use crate::{problem::Problem, resource::Resource};
 
 pub struct Errors<E> {
     pub inner: E,
@@ -43,10 +37,6 @@ fn problem_response(error: Error) -> Response {
     }
     if error.is::<NotFoundError>() {
         return Problem::route_not_found().into_response();
-    }
-    if error.is::<ParsePathError>() {
-        let detail = "The path is not percent-encoded UTF-8.";
-        return Problem::new(Code::InvalidKey, detail).into_response();
     }
     if error.status().is_client_error() {
         return Problem::invalid("The request cannot be read.").into_response();

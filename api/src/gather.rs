@@ -10,6 +10,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     future::Future,
+    mem,
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -113,6 +114,14 @@ impl<C: Call> Gather<C> {
             start(batch);
         }
         work.await.ok()
+    }
+
+    /// Takes back what waits, if it is wanted.
+    pub fn take_back(&self, wanted: impl Fn(&C) -> bool) -> Vec<C> {
+        let mut state = self.state();
+        let (wanted, waiting) = mem::take(&mut state.waiting).into_iter().partition(wanted);
+        state.waiting = waiting;
+        wanted.into()
     }
 
     fn late(&self, now: Instant) -> Option<Batch<C>> {
@@ -274,6 +283,17 @@ mod tests {
         assert_eq!(keys(beside.as_ref()), ["b", "c"]);
         gather.state().waiting.push_back(Put("d", 1));
         assert!(gather.late(later()).is_none(), "two are under way");
+    }
+
+    #[test]
+    fn what_is_taken_back_is_not_sent() {
+        let gather = gather();
+        let first = gather.add(Put("a", 1)).unwrap();
+        for key in ["b", "c", "b"] {
+            assert!(gather.add(Put(key, 1)).is_none());
+        }
+        assert_eq!(gather.take_back(|put| put.0 == "b").len(), 2);
+        assert_eq!(keys(gather.ended(&first).as_ref()), ["c"]);
     }
 
     #[test]

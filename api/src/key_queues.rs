@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -103,8 +104,12 @@ impl Deref for Queued<'_> {
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
         let mut queues = self.all.queues();
-        // This one's and the map's.
-        if Arc::strong_count(&self.queue) == 2 {
+        // While the map is locked, or two who leave at once would each see the other still in it.
+        drop(mem::take(&mut self.queue));
+        if queues
+            .get(&self.key)
+            .is_some_and(|queue| Arc::strong_count(queue) == 1)
+        {
             queues.remove(&self.key);
         }
     }

@@ -76,8 +76,10 @@ impl Parameter for Key {
     }
 
     fn extract(_name: &'static str, request: &Request) -> Result<Self, Problem> {
-        // The router numbers the parameters of a path, decoded once.
-        let text = request.raw_path_param("param0").unwrap_or_default();
+        // The router numbers the parameters of a path, decoded once, and leaves out what is not UTF-8.
+        let text = request.raw_path_param("param0").ok_or_else(|| {
+            Problem::new(Code::InvalidKey, "The path is not percent-encoded UTF-8.")
+        })?;
         Ok(Self::new(text)?)
     }
 }

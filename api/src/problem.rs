@@ -149,7 +149,8 @@ impl Problem {
             Failure::Unknown => unavailable("The connection broke. Nothing was written."),
             Failure::Locked => Self::locked(),
             Failure::ReadOnly => unavailable("It is read-only. Nothing was written."),
-            Failure::Cancelled => unavailable("It refused the statement. Nothing was written."),
+            Failure::Cancelled => unavailable("It cancelled the statement. Nothing was written."),
+            Failure::NoRoom => unavailable("It has no room left. Nothing was written."),
             Failure::RolledBack | Failure::Duplicate => {
                 unavailable("It rolled the statement back. Nothing was written.")
             }

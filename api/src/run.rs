@@ -158,6 +158,7 @@ fn is_passing(error: &MigrateError) -> bool {
             | Failure::RolledBack
             | Failure::Locked
             | Failure::Cancelled
+            | Failure::NoRoom
             | Failure::ReadOnly => true,
             Failure::Duplicate | Failure::NotMigrated | Failure::Refused => false,
         },

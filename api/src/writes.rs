@@ -2,10 +2,10 @@
 //! with its own outcome. Elsewhere, where somebody else has a key locked, and where one of them keeps
 //! the others from being done, each goes alone.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
 use entity::{
-    Engine,
+    Engine, Key,
     failure::{Failure, failure},
     pool::Held,
     write::{Claim, Done, Locked, Outcome, Write, WriteError, write, write_together},
@@ -51,6 +51,8 @@ struct Change {
     claim: Arc<Claim>,
     waiting: Waiting<Outcome>,
     permit: OwnedSemaphorePermit,
+    /// Until when it is tried again while somebody else has its key locked.
+    deadline: Instant,
 }
 
 impl Call for Change {
@@ -98,6 +100,7 @@ impl Writes {
             claim: claim.clone(),
             waiting,
             permit: inner.line.enter()?,
+            deadline: Instant::now() + inner.line.lock_time,
         };
         match &inner.gather {
             Some(gather) if !inner.queues.has(&change.write.key) => {
@@ -159,12 +162,28 @@ impl Inner {
                 }
             }
             Err(WriteError::NotWritten(error)) if is_of_one(failure(&error), changes.len()) => {
+                let same = match failure(&error) {
+                    Failure::Locked => self.of_same_keys(&changes),
+                    _ => Vec::new(),
+                };
                 for change in changes {
                     self.clone().alone_again(change);
+                }
+                for change in same {
+                    self.clone().alone(change);
                 }
             }
             Err(error) => fail(changes, &error),
         }
+    }
+
+    /// Those that wait to be sent together with others, for one of the keys of which some are locked.
+    fn of_same_keys(&self, changes: &[Change]) -> Vec<Change> {
+        let keys: HashSet<&Key> = changes.iter().map(|change| &change.write.key).collect();
+        let gather = self.gather.as_ref();
+        gather.map_or_else(Vec::new, |gather| {
+            gather.take_back(|change| keys.contains(&change.write.key))
+        })
     }
 
     async fn lend(&self, held: &Held) -> Result<(), DbErr> {
@@ -194,8 +213,11 @@ impl Inner {
         claim: &Claim,
     ) -> Result<Done, WriteError> {
         let done = write(held, change, claim, Locked::GiveUp);
-        let done = timeout(self.line.timeout, done).await;
-        done.unwrap_or_else(|_| Err(WriteError::Unknown(silent())))
+        match timeout(self.line.timeout, done).await {
+            Ok(done) => done,
+            Err(_) if claim.abandon() => Err(WriteError::NotWritten(silent())),
+            Err(_) => Err(WriteError::Unknown(silent())),
+        }
     }
 
     /// The server has definitely taken it back.
@@ -204,52 +226,48 @@ impl Inner {
         self.alone(change);
     }
 
-    fn alone(self: Arc<Self>, change: Change) {
-        let Change {
-            write,
-            claim,
-            waiting,
-            permit,
-        } = change;
+    fn alone(self: Arc<Self>, mut change: Change) {
         tokio::spawn(async move {
-            match self.send_alone(&write, &claim, permit).await {
-                Ok(Ok(done)) => waiting.done(done.outcome(write)),
-                Ok(Err(error)) => waiting.failed(|| Problem::from(&error)),
-                Err(problem) => waiting.failed(|| problem),
+            match self.send_alone(&mut change).await {
+                Ok(Ok(done)) => change.waiting.done(done.outcome(change.write)),
+                Ok(Err(error)) => change.waiting.failed(|| Problem::from(&error)),
+                Err(problem) => change.waiting.failed(|| problem),
             }
         });
     }
 
     /// Sends it when it is its turn, and again while somebody else has the key locked. Who has to wait
     /// makes room for other calls.
-    async fn send_alone(
-        &self,
-        change: &Write,
-        claim: &Claim,
-        mut permit: OwnedSemaphorePermit,
-    ) -> Result<Result<Done, WriteError>, Problem> {
-        let deadline = Instant::now() + self.line.lock_time;
-        let queued = self.queues.join(&change.key);
+    async fn send_alone(&self, change: &mut Change) -> Result<Result<Done, WriteError>, Problem> {
+        let Change {
+            write,
+            claim,
+            waiting,
+            permit,
+            deadline,
+        } = change;
+        let queued = self.queues.join(&write.key);
         let free = queued.try_lock().ok();
         let mut waits = free.is_none();
         let mut turn = match free {
             Some(turn) => turn,
             None => {
-                self.queues.make_room(&mut permit)?;
-                let turn = timeout_at(deadline, queued.lock()).await;
+                self.queues.make_room(permit)?;
+                let turn = timeout_at(*deadline, queued.lock()).await;
                 turn.map_err(|_| Problem::locked())?
             }
         };
         let mut gap = Duration::from_millis(2);
         loop {
             let place = if *turn {
-                let place = timeout_at(deadline, self.queues.place()).await;
+                let place = timeout_at(*deadline, self.queues.place()).await;
                 Some(place.map_err(|_| Problem::locked())?)
             } else {
                 None
             };
-            // Nobody waits for it any more: do not take a connection from those who do wait.
-            if claim.is_abandoned() {
+            // Whoever asked has an answer, and must not get another one; nor is a connection taken
+            // from those who do wait.
+            if waiting.is_gone() {
                 return Ok(Err(WriteError::Abandoned));
             }
             let held = match self.line.acquire().await {
@@ -257,16 +275,16 @@ impl Inner {
                 Err(error) => return Ok(Err(WriteError::NotWritten(error))),
             };
             let begun = Instant::now();
-            let done = self.send_one(&held, change, claim).await;
+            let done = self.send_one(&held, write, claim).await;
             self.line.put_back(held, failure_of(&done));
             drop(place);
             *turn = failure_of(&done) == Some(Failure::Locked);
-            if !*turn || Instant::now() >= deadline {
+            if !*turn || Instant::now() >= *deadline {
                 return Ok(done);
             }
             claim.give_back();
             if !waits {
-                self.queues.make_room(&mut permit)?;
+                self.queues.make_room(permit)?;
                 waits = true;
             }
             sleep_until(begun + gap).await;

@@ -70,6 +70,9 @@ pub fn failed(error: &DbErr) -> String {
         Failure::ReadOnly => {
             format!("the database is read-only: {why}; name one that can be written")
         }
+        Failure::NoRoom => {
+            format!("the database has no room left: {why}; make some and try again")
+        }
         Failure::RolledBack | Failure::Cancelled => {
             format!("the database stopped it: {why}; try again")
         }

@@ -22,8 +22,10 @@ pub enum Failure {
     RolledBack,
     /// Somebody else held a lock for longer than the session waits: nothing was written.
     Locked,
-    /// Refused or cancelled by the server (time, room on its disk): nothing was written.
+    /// Cancelled by the server, as it took too long: nothing was written.
     Cancelled,
+    /// The server has no disk or memory left for it: nothing was written.
+    NoRoom,
     /// What was reached takes no writes: nothing was written. Another session may reach a server that
     /// does.
     ReadOnly,
@@ -51,7 +53,7 @@ pub fn failure(error: &DbErr) -> Failure {
         return Failure::Refused;
     };
     match by_cause(cause) {
-        Failure::Refused if ends_session(cause) => Failure::Unknown,
+        Failure::Refused | Failure::NoRoom if ends_session(cause) => Failure::Unknown,
         failure => failure,
     }
 }
@@ -102,6 +104,8 @@ fn postgres_failure(sqlstate: &str) -> Failure {
         // too_many_connections, cannot_connect_now; and what ends a session with its transaction:
         // idle_in_transaction_session_timeout, transaction_timeout, database_dropped
         "53300" | "57P03" | "25P03" | "25P04" | "57P04" => Failure::NoConnection,
+        // disk_full, out_of_memory
+        "53100" | "53200" => Failure::NoRoom,
         // undefined_table, undefined_column
         "42P01" | "42703" => Failure::NotMigrated,
         // transaction_resolution_unknown, statement_completion_unknown, protocol_violation (poolers
@@ -122,6 +126,8 @@ fn mysql_failure(number: u16) -> Failure {
         1205 | 3572 | 1467 => Failure::Locked,
         // interrupted, statement time exceeded (MariaDB, MySQL)
         1317 | 1969 | 3024 => Failure::Cancelled,
+        // ER_DISK_FULL, ER_RECORD_FILE_FULL, ER_OUTOFMEMORY
+        1021 | 1114 | 1037 => Failure::NoRoom,
         // read-only (several ways)
         1290 | 1792 | 1836 => Failure::ReadOnly,
         // too many connections (of the server, of the user), a node of Galera that is not of the
@@ -146,7 +152,7 @@ fn sqlite_failure(code: Cow<'_, str>, message: &str) -> Failure {
             // SQLITE_READONLY
             8 => Failure::ReadOnly,
             // SQLITE_FULL
-            13 => Failure::Cancelled,
+            13 => Failure::NoRoom,
             // SQLITE_CANTOPEN
             14 => Failure::NoConnection,
             1 if [
@@ -176,6 +182,7 @@ mod tests {
         assert_eq!(postgres_failure("40001"), Failure::RolledBack);
         assert_eq!(postgres_failure("57014"), Failure::Cancelled);
         assert_eq!(postgres_failure("25006"), Failure::ReadOnly);
+        assert_eq!(postgres_failure("53100"), Failure::NoRoom);
         assert_eq!(postgres_failure("53300"), Failure::NoConnection);
         assert_eq!(postgres_failure("42P01"), Failure::NotMigrated);
         assert_eq!(postgres_failure("08006"), Failure::Unknown);
@@ -184,6 +191,7 @@ mod tests {
         assert_eq!(postgres_failure("55P03"), Failure::Locked);
         assert_eq!(mysql_failure(1205), Failure::Locked);
         assert_eq!(mysql_failure(1213), Failure::RolledBack);
+        assert_eq!(mysql_failure(1114), Failure::NoRoom);
         assert_eq!(mysql_failure(1927), Failure::Unknown);
         assert_eq!(sqlite_failure("517".into(), ""), Failure::Locked);
         assert_eq!(sqlite_failure("261".into(), ""), Failure::Locked);

@@ -16,7 +16,11 @@ use sea_orm::{
     },
 };
 
-use crate::{database::connection_error, session::statement_error};
+use crate::{
+    database::connection_error,
+    failure::{Failure, by_cause},
+    session::statement_error,
+};
 
 pub(crate) struct Postgres {
     pub(crate) connection: PgConnection,
@@ -93,8 +97,11 @@ impl Postgres {
         self.begun = ended.is_err();
         match (done, ended) {
             (Ok(_), Err(error)) => Err(statement_error(error)),
-            // Nothing was written, and the connection is lost.
+            // No commit was sent, so nothing was written.
             (Err(_), Err(error)) => Err(connection_error(error)),
+            (Err(error), Ok(_)) if by_cause(&error) == Failure::Unknown => {
+                Err(connection_error(error))
+            }
             (done, Ok(_)) => done.map_err(statement_error),
         }
     }

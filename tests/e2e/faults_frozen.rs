@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tests::{
-    Client, Env, Kvd, item,
+    Client, Engine, Env, Kvd, item,
     load::{Told, together, told},
     process::resident,
     relay::Relay,
@@ -20,7 +20,8 @@ tests::list! {
         everybody_is_answered_in_time_and_served_3_seconds_after_the_thaw,
         connections_that_never_answer_again_are_given_up,
         connections_that_died_unnoticed_are_found_out,
-        connections_that_died_while_nobody_used_them_cost_one_request_a_second
+        connections_that_died_while_nobody_used_them_cost_one_request_a_second;
+    Only(Engine::Mysql) => a_write_that_was_not_to_be_committed_yet_is_503
 }
 
 const CLIENTS: usize = 200;
@@ -127,6 +128,17 @@ async fn connections_that_died_unnoticed_are_found_out(env: Env) {
     assert!(taken < TIMEOUT + AT_ONCE * 2, "only after {taken:?}");
     busy(&kvd).await;
     assert_pool_whole(&env, &kvd, 4).await;
+}
+
+/// A transaction that never got to its end has written nothing.
+async fn a_write_that_was_not_to_be_committed_yet_is_503(env: Env) {
+    let relay = Relay::to(env.database()).await;
+    let kvd = start(&env, relay.url()).await;
+    relay.swallow();
+    let writes = together(CLIENTS, |n| told(kvd.put(&item(&format!("k-{n}")), "x")));
+    for told in writes.await {
+        told.expect_or_503(&[], IN_TIME);
+    }
 }
 
 /// For longer than kvd uses a connection without a question first.

@@ -9,7 +9,7 @@ use tests::{
 };
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::faults::{Written, assert_pool_whole, key_column, moment, settled};
+use crate::faults::{self, TIMEOUT, Written, assert_pool_whole, key_column, moment, settled};
 
 tests::list! {
     Faults =>
@@ -17,7 +17,8 @@ tests::list! {
         only_who_writes_a_key_being_inserted_waits,
         fifty_locked_keys_keep_nobody_else_waiting,
         keys_being_inserted_keep_nobody_else_waiting,
-        who_waits_for_one_key_keeps_no_writer_of_another_waiting;
+        who_waits_for_one_key_keeps_no_writer_of_another_waiting,
+        all_who_came_at_once_for_a_locked_key_are_told_in_time_and_nothing_follows;
     Only(Engine::Postgres) => reads_wait_for_a_table_that_is_locked
 }
 
@@ -94,6 +95,26 @@ async fn who_waits_for_one_key_keeps_no_writer_of_another_waiting(env: Env) {
     for write in waiting.join_all().await {
         write.told.expect_or_503(&[200], IN_TIME);
     }
+    assert_pool_whole(&env, &kvd, 16).await;
+}
+
+/// At once: before anybody could know that it is locked.
+async fn all_who_came_at_once_for_a_locked_key_are_told_in_time_and_nothing_follows(env: Env) {
+    let kvd = faults::kvd(&env).start().await;
+    let _created = kvd.create("locked-0", "first").await;
+    let lock = lock(&env, 1).await;
+    let client = Client::clone(&kvd);
+    let writes = together(WAITING, |n| write(client.clone(), 0, n)).await;
+    lock.commit().await.expect("the lock goes");
+    for write in &writes {
+        write.told.expect_or_503(&[], TIMEOUT);
+        let problem = write.told.answer.as_ref().expect("an answer").json();
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("lock"), "{problem}");
+    }
+    // As long as one that is tried again would wait for the lock.
+    sleep(TIMEOUT).await;
+    assert_counted(&env, 1, 1, &writes).await;
     assert_pool_whole(&env, &kvd, 16).await;
 }
 

@@ -247,7 +247,9 @@ async fn a_path_that_is_not_utf_8_is_400(env: Env) {
     for path in ["%FF", "a%C3", "%C0%AF", "%ED%A0%80", "%80", "%F5%80%80%80"] {
         for method in ["GET", "DELETE"] {
             let answer = wire.ask(method, &format!("/items/{path}"), "").await;
-            answer.problem(400, "invalid-key");
+            let problem = answer.problem(400, "invalid-key");
+            let detail = problem["detail"].as_str().unwrap_or_default();
+            assert!(detail.contains("UTF-8"), "{detail}");
         }
     }
     for path in ["%00", "a%00b", "%0A", "%7F"] {

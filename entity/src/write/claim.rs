@@ -19,12 +19,12 @@ impl Claim {
 
     /// Whether the write may be sent.
     pub fn take(&self) -> bool {
-        self.leave_waiting_for(CLAIMED) || self.0.load(Ordering::Acquire) == CLAIMED
+        self.change(WAITING, CLAIMED) || self.0.load(Ordering::Acquire) == CLAIMED
     }
 
-    /// Waiting again, after the server has definitely taken the write back.
+    /// Waiting again if it was claimed, after the server has definitely taken the write back.
     pub fn give_back(&self) {
-        self.0.store(WAITING, Ordering::Release);
+        self.change(CLAIMED, WAITING);
     }
 
     /// Whether nobody waits for the write any more, and it was not sent.
@@ -34,12 +34,12 @@ impl Claim {
 
     /// Whether the write is certain never to be sent.
     pub fn abandon(&self) -> bool {
-        self.leave_waiting_for(ABANDONED)
+        self.change(WAITING, ABANDONED) || self.is_abandoned()
     }
 
-    fn leave_waiting_for(&self, state: u8) -> bool {
+    fn change(&self, from: u8, to: u8) -> bool {
         self.0
-            .compare_exchange(WAITING, state, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 }
@@ -64,6 +64,7 @@ mod tests {
 
         let claim = Claim::new();
         assert!(claim.abandon() && claim.is_abandoned());
-        assert!(!claim.take());
+        claim.give_back();
+        assert!(!claim.take(), "abandoned for ever");
     }
 }

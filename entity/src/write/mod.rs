@@ -123,6 +123,7 @@ impl WriteError {
             | Failure::RolledBack
             | Failure::Locked
             | Failure::Cancelled
+            | Failure::NoRoom
             | Failure::ReadOnly
             | Failure::NotMigrated
             | Failure::Refused => Self::NotWritten(error),

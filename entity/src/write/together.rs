@@ -44,7 +44,7 @@ WITH given AS MATERIALIZED (
     INSERT INTO items (key, value)
     SELECT key, value FROM given
     WHERE action IN (1, 2) AND NOT EXISTS (SELECT FROM found WHERE found.key = given.key)
-    ORDER BY key
+    ORDER BY key COLLATE \"C\"
     ON CONFLICT (key) DO NOTHING
     RETURNING id, key, version, created_at, updated_at
 ), stored AS (
