@@ -1,7 +1,7 @@
 //! `kvd`, a key-value REST service on the SQL database its users already run.
 //!
 //! Read in this order: [`config`] (the settings), [`run`] (how it starts and ends), [`server`] and
-//! [`connection`] (sockets), [`routes`] (every URL, and the middleware from the outside in:
+//! [`connection`] (sockets; a connection is [`mod@repoll`]ed), [`routes`] (every URL, and the middleware from the outside in:
 //! [`observe`], [`drain`], [`rate_limit`], [`errors`] with [`resource`]), [`items`] (the handlers).
 //!
 //! What a handler takes: [`params`] with [`precondition`], and [`json`]. What it calls:
@@ -38,6 +38,7 @@ pub mod problem;
 pub mod rate_limit;
 pub mod reads;
 pub mod repeats;
+pub mod repoll;
 pub mod resource;
 pub mod room;
 pub mod routes;

@@ -29,6 +29,7 @@ use tokio::{
 use crate::{
     connection::{self, Pace},
     metrics::InFlight,
+    repoll::repoll,
 };
 
 /// How long to wait when a connection cannot be accepted, for example for want of descriptors.
@@ -163,7 +164,8 @@ impl Connections {
                     answer.unwrap_or_else(poem::Error::into_response).into()
                 }
             };
-            connection::serve(stream, answer, phase, open.1.pace.clone()).await;
+            let pace = open.1.pace.clone();
+            repoll(connection::serve(stream, answer, phase, pace)).await;
             drop(open);
         });
     }
