@@ -16,11 +16,11 @@ use std::{
 /// How often in a row, before other tasks have their turn.
 const MOST_POLLS: usize = 8;
 
-/// Not being polled.
+/// Not being polled, and not woken.
 const RESTING: u8 = 0;
 /// Being polled.
 const POLLED: u8 = 1;
-/// Woken since its poll began.
+/// To be polled again: woken since its poll began, or since it came to rest.
 const WOKEN: u8 = 2;
 
 struct Alarm {
@@ -29,9 +29,16 @@ struct Alarm {
 }
 
 impl Alarm {
-    fn change(&self, from: u8, to: u8) -> Result<u8, u8> {
+    /// Begins a poll, which sees whatever anybody did before waking.
+    fn begin(&self) {
+        self.state.swap(POLLED, Ordering::AcqRel);
+    }
+
+    /// Whether nobody has woken it since the poll began.
+    fn rest(&self) -> bool {
         self.state
-            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(POLLED, RESTING, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 }
 
@@ -40,8 +47,9 @@ impl Wake for Alarm {
         self.wake_by_ref();
     }
 
+    /// Always writes, also if it was woken already: only so `begin` sees what this one did.
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.change(POLLED, WOKEN) == Err(RESTING) {
+        if self.state.swap(WOKEN, Ordering::AcqRel) == RESTING {
             self.task.wake_by_ref();
         }
     }
@@ -61,13 +69,12 @@ pub async fn repoll<F: Future>(future: F) -> F::Output {
             (alarm, waker)
         });
         for _ in 0..MOST_POLLS {
-            alarm.state.store(POLLED, Ordering::Release);
+            alarm.begin();
             let polled = future.as_mut().poll(&mut Context::from_waker(waker));
-            if polled.is_ready() || alarm.change(POLLED, RESTING).is_ok() {
+            if polled.is_ready() || alarm.rest() {
                 return polled;
             }
         }
-        alarm.state.store(RESTING, Ordering::Release);
         context.waker().wake_by_ref();
         Poll::Pending
     })
