@@ -79,6 +79,11 @@ impl Connector {
             .map_err(connection_error)
     }
 
+    /// Whether sessions are a pooler's, which lends connections of the server for a transaction at a time.
+    pub(crate) fn lends_sessions(&self) -> bool {
+        matches!(&self.0, Options::Postgres(_, settings) if settings.begin.is_some())
+    }
+
     /// SeaORM's connection to it, opened when it is needed: this succeeds also while the database
     /// is down. Waits so long for it. Not for sessions that are lent for a transaction at a time.
     pub fn connection(&self, time: Duration) -> DatabaseConnection {

@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// Sessions idle for longer are pinged before they are used again: in that time a server, a proxy
-/// or a firewall may have dropped them.
-const PING_AFTER_IDLE: Duration = Duration::from_secs(10);
+/// or a firewall may have dropped them, and a write sent on such a session has no known outcome.
+const PING_AFTER_IDLE: Duration = Duration::from_millis(500);
 
-/// How long a session may take to answer a ping, or to end.
+/// How long a session may take to answer a ping, at most, or to end.
 const PING_TIME: Duration = Duration::from_secs(1);
 
 /// Sessions idle for longer are ended.
@@ -68,7 +68,7 @@ struct Inner {
 struct Open {
     session: Session,
     since: Instant,
-    _count: Arc<()>,
+    count: Arc<()>,
 }
 
 struct Idle {
@@ -172,7 +172,7 @@ impl Inner {
     async fn open(&self, deadline: Instant) -> Result<Open, DbErr> {
         let mut pauses = PAUSES.iter().chain(PAUSES.last().into_iter().cycle());
         loop {
-            if let Some(open) = self.take_idle().await {
+            if let Some(open) = self.take_idle(deadline).await {
                 return Ok(open);
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -181,7 +181,7 @@ impl Inner {
                     return Ok(Open {
                         session,
                         since: Instant::now(),
-                        _count: self.open.clone(),
+                        count: self.open.clone(),
                     });
                 }
                 Err(error) => error,
@@ -194,11 +194,18 @@ impl Inner {
         }
     }
 
-    async fn take_idle(&self) -> Option<Open> {
+    async fn take_idle(&self, deadline: Instant) -> Option<Open> {
         let Idle { open, since } = self.idle().pop()?;
-        if since.elapsed() < PING_AFTER_IDLE
-            || matches!(timeout(PING_TIME, open.session.ping()).await, Ok(Ok(())))
-        {
+        if since.elapsed() < PING_AFTER_IDLE {
+            return Some(open);
+        }
+        let time = if self.connector.lends_sessions() {
+            // A pooler may keep everybody waiting for a connection of the server.
+            deadline.saturating_duration_since(Instant::now()) / 2
+        } else {
+            PING_TIME.min(self.time / 4)
+        };
+        if let Ok(Ok(())) = timeout(time, open.session.ping()).await {
             return Some(open);
         }
         // The others have been idle for longer.
@@ -241,5 +248,10 @@ fn may_pass(error: &DbErr) -> bool {
 
 /// Says goodbye, which the server would miss in its log.
 fn retire(open: Open) {
-    tokio::spawn(timeout(PING_TIME, open.session.close()));
+    let Open { session, count, .. } = open;
+    tokio::spawn(async move {
+        // It ends anyway, and is counted until then.
+        let _ = timeout(PING_TIME, session.close()).await;
+        drop(count);
+    });
 }

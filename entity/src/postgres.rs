@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sea_orm::{
     DbErr,
     sqlx::{
-        self, AssertSqlSafe, Executor, IntoArguments, PgConnection,
+        self, AssertSqlSafe, Connection, Executor, IntoArguments, PgConnection,
         postgres::{PgQueryResult, PgRow},
         query::Query,
     },
@@ -41,6 +41,13 @@ impl Postgres {
 
     pub(crate) fn is_lent(&self) -> bool {
         self.begun
+    }
+
+    pub(crate) async fn ping(&mut self) -> Result<(), DbErr> {
+        match self.begin {
+            Some(_) => self.lend().await,
+            None => self.connection.ping().await.map_err(statement_error),
+        }
     }
 
     /// Has the pooler, if there is one, lend a connection for the next statement.

@@ -88,17 +88,17 @@ impl Session {
         }
     }
 
-    /// Asks for a sign of life.
+    /// Asks for a sign of life. Of a pooler, which would have to lend a connection to give one, asks for
+    /// that connection, as [`Self::lend`] does.
     ///
     /// # Errors
     /// There is none.
     pub async fn ping(&self) -> Result<(), DbErr> {
-        let alive = on!(
+        on!(
             self,
-            postgres => postgres.connection.ping().await,
-            connection => connection.ping().await
-        );
-        alive.map_err(statement_error)
+            postgres => postgres.ping().await,
+            connection => connection.ping().await.map_err(statement_error)
+        )
     }
 
     /// Ends it in an orderly way.

@@ -1,14 +1,19 @@
 //! Sessions that end again and again while everybody is at work.
 
+use std::time::Duration;
+
 use tests::{
     Client, Env, item,
-    load::{Load, Told, told},
+    load::{Load, Told, together, told},
 };
+use tokio::time::sleep;
 
 use crate::faults::{IN_TIME, Written, assert_as_told, assert_pool_whole, kvd};
 
 tests::list! {
-    Faults => reads_do_not_notice_and_writes_are_honest_when_sessions_are_killed
+    Faults =>
+        reads_do_not_notice_and_writes_are_honest_when_sessions_are_killed,
+        nobody_notices_sessions_that_ended_while_they_were_idle
 }
 
 const CLIENTS: usize = 8;
@@ -42,6 +47,20 @@ async fn reads_do_not_notice_and_writes_are_honest_when_sessions_are_killed(env:
     }
     assert_as_told(&env, 1, &writes).await;
     assert_pool_whole(&env, &kvd, 6).await;
+}
+
+/// As after a restart or a failover, for longer than kvd uses a session without a question first.
+async fn nobody_notices_sessions_that_ended_while_they_were_idle(env: Env) {
+    let kvd = kvd(&env).start().await;
+    let _created = kvd.create("a", "x").await;
+    for n in 0..3 {
+        let busy = together(40, |_| told(kvd.get("/items/")));
+        assert!(busy.await.iter().all(is_normal));
+        assert!(env.server().end_sessions(env.database().name()).await > 0);
+        sleep(Duration::from_secs(1)).await;
+        let _written = kvd.put("/items/a", &n.to_string()).await.expect(200);
+        let _read = kvd.get("/items/a").await.expect(200);
+    }
 }
 
 fn is_normal(read: &Told) -> bool {

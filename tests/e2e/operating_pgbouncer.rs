@@ -29,6 +29,7 @@ tests::list! {
         in_transaction_mode_many_share_few_sessions,
         in_session_mode_too,
         a_locked_key_keeps_only_its_own_writers_waiting,
+        a_session_that_was_idle_keeps_its_place_among_those_that_wait,
         without_the_parameter_kvd_is_refused_and_says_why,
         without_the_parameter_nor_the_refusal_statements_get_lost,
         kvctl_and_migrations_ask_for_the_server_itself;
@@ -44,7 +45,7 @@ const SESSIONS: i64 = 3;
 struct PgBouncer {
     /// The database by way of it, as the handbook writes it.
     url: String,
-    _running: Running,
+    running: Running,
 }
 
 fn pgbouncer(env: &Env, shown: Block) -> PgBouncer {
@@ -81,7 +82,7 @@ fn pgbouncer(env: &Env, shown: Block) -> PgBouncer {
         .start("postgres", ["pgbouncer.ini"], address);
     PgBouncer {
         url: url.to_owned(),
-        _running: running,
+        running,
     }
 }
 
@@ -185,6 +186,30 @@ async fn a_locked_key_keeps_only_its_own_writers_waiting(env: Env) {
     }
     drop(locks);
     let _written = kvd.put("/items/locked", "y").await.expect(200);
+}
+
+/// PgBouncer lets sessions wait for one of the server's in turn, so a new one would go to the end.
+async fn a_session_that_was_idle_keeps_its_place_among_those_that_wait(env: Env) {
+    let mode = "pool_mode = transaction";
+    let ignoring = format!("{mode}\nignore_startup_parameters = extra_float_digits");
+    let pgbouncer = pgbouncer(&env, shown().with(mode, &ignoring));
+    let kvd = kvd(&env, &pgbouncer.url).await;
+    let _created = kvd.create("a", "b").await;
+    let (plain, _) = pgbouncer.url.split_once('?').expect("parameters");
+    let others = sea_orm::Database::connect(plain).await.expect("sessions");
+    let mut lent = Vec::new();
+    for _ in 0..SESSIONS {
+        lent.push(others.begin().await.expect("a session"));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let logins = || pgbouncer.running.log().matches("login attempt").count();
+    let before = logins();
+    let read = tokio::spawn(told(kvd.get("/items/a")));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(!read.is_finished(), "there is no session for it");
+    drop(lent);
+    assert_eq!(read.await.expect("an answer").status(), 200);
+    assert_eq!(logins(), before);
 }
 
 async fn without_the_parameter_kvd_is_refused_and_says_why(env: Env) {
