@@ -15,6 +15,10 @@ use foldhash::quality::RandomState;
 use moka::{policy::EvictionPolicy, sync::Cache};
 use prometheus::IntCounter;
 
+/// As in `kvd`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const CLIENTS: u32 = 1_000_000;
 
 fn client(number: u32) -> IpAddr {
@@ -27,7 +31,7 @@ fn limiter(limit: u32) -> RateLimiter {
         window: Duration::from_mins(60),
     };
     let evictions = IntCounter::new("evictions", "of live windows").expect("a counter");
-    let limiter = RateLimiter::new(quota, 2 * u64::from(CLIENTS), evictions);
+    let limiter = RateLimiter::new(quota, 3 * u64::from(CLIENTS), evictions);
     for number in 0..CLIENTS {
         limiter.admit(client(number));
     }
@@ -36,7 +40,7 @@ fn limiter(limit: u32) -> RateLimiter {
 
 fn cache() -> Cache<IpAddr, Arc<()>, RandomState> {
     let cache = Cache::builder()
-        .max_capacity(2 * u64::from(CLIENTS))
+        .max_capacity(3 * u64::from(CLIENTS))
         .eviction_policy(EvictionPolicy::lru())
         .time_to_idle(Duration::from_mins(60))
         .build_with_hasher(RandomState::default());
