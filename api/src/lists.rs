@@ -1,9 +1,12 @@
-//! Pages of items, which may be large: all those being made and sent share bounded memory. Who asks for
-//! a page that somebody else still waits to have read gets the same one.
+//! Pages of items, which may be large and slow: all those being made and sent share bounded memory, and
+//! all those being read a part of the connections. Who asks for a page that somebody else still waits
+//! to have read gets the same one.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    io,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -11,7 +14,11 @@ use entity::{
     Cursor,
     list::{Listing, Page},
 };
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use serde::Serialize;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
 use crate::{
     config::Config,
@@ -21,12 +28,20 @@ use crate::{
     room::{Room, Taken},
 };
 
+/// The most bytes that an item takes beside its value, as text or not: a key of which each byte is
+/// escaped, a tag, two times, the names of the members.
+const BESIDE_VALUE: usize = 2048;
+
 #[derive(Clone)]
 pub struct Lists(Arc<Inner>);
 
 struct Inner {
     line: Arc<Line>,
     room: Room,
+    /// Of those that are read.
+    turns: Semaphore,
+    /// How long a page waits to be read.
+    time: Duration,
     max_value_bytes: usize,
     /// Those who wait for a page that is not being read yet.
     waiting: Mutex<HashMap<Asked, Vec<Reader>>>,
@@ -55,9 +70,13 @@ pub struct PageText {
 
 impl Lists {
     pub fn new(line: Arc<Line>, config: &Config) -> Self {
+        let connections = config.database_max_connections as usize;
         Self(Arc::new(Inner {
-            // What waited longer would have no time left to be read.
-            room: Room::new(line.timeout.mul_f64(0.8)),
+            room: Room::default(),
+            // The others are for single items.
+            turns: Semaphore::new((connections / 2).max(1)),
+            // What waited longer might have no time left to be read.
+            time: line.timeout / 2,
             line,
             max_value_bytes: config.max_value_bytes as usize,
             waiting: Mutex::default(),
@@ -99,20 +118,22 @@ impl Inner {
     }
 
     async fn serve(self: Arc<Self>, asked: Asked) {
-        let room = self.room.take(self.most_bytes(&asked.listing)).await;
+        let place = timeout(self.time, self.place(&asked.listing)).await;
         // Who comes from here on waits for a later page: a read is sent after its request arrived.
         let mut readers = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.remove(&asked).unwrap_or_default()
         };
         readers.retain(|reader| !reader.waiting.is_gone());
-        let Some(room) = room else {
+        let Ok(Some((room, turn))) = place else {
             return tell_all(readers, Problem::overloaded);
         };
         if readers.is_empty() {
             return;
         }
-        let page = match self.line.read(&asked.listing).await {
+        let page = self.line.read(&asked.listing).await;
+        drop(turn);
+        let page = match page {
             Ok(page) => page,
             Err(error) => return tell_all(readers, || Problem::not_written(&error)),
         };
@@ -120,14 +141,25 @@ impl Inner {
             Ok(page) => readers
                 .into_iter()
                 .for_each(|reader| reader.waiting.done(page.clone())),
-            Err(_) => tell_all(readers, Problem::internal),
+            Err(problem) => tell_all(readers, || problem.clone()),
         }
     }
 
+    /// Memory for a page, and then the turn to read it.
+    async fn place(&self, listing: &Listing) -> Option<(Taken, SemaphorePermit<'_>)> {
+        let room = self.room.take(self.usual_bytes(listing)).await?;
+        // Only a closed semaphore has none, and this one is never closed.
+        Some((room, self.turns.acquire().await.ok()?))
+    }
+
     /// Twice the values: the rows beside the values read from them, and then these beside the text.
-    fn most_bytes(&self, listing: &Listing) -> usize {
-        let values = if listing.keys_only { 0 } else { listing.limit };
-        2 * usize::try_from(values).unwrap_or_default() * self.max_value_bytes
+    fn usual_bytes(&self, listing: &Listing) -> usize {
+        let value = if listing.keys_only {
+            0
+        } else {
+            self.max_value_bytes
+        };
+        usize::try_from(listing.limit).unwrap_or_default() * (2 * value + BESIDE_VALUE)
     }
 }
 
@@ -137,9 +169,40 @@ fn tell_all(readers: Vec<Reader>, problem: impl Fn() -> Problem) {
     }
 }
 
-fn text(page: Page, asked: &Asked, room: Taken) -> serde_json::Result<PageText> {
+/// Made of a page whose values may be escaped, byte for byte, or may be larger than kvd takes them now:
+/// so it is measured first.
+///
+/// # Errors
+/// There is no room for it.
+fn text(page: Page, asked: &Asked, room: Taken) -> Result<PageText, Problem> {
     let (total, next) = (page.total, page.next.clone());
+    let values = page.items.iter().filter_map(|item| item.value.as_ref());
+    let values: usize = values.map(String::len).sum();
     let body = PageBody::new(page, &asked.paging, asked.listing.limit);
-    let text = room.hold(serde_json::to_vec(&body)?);
+    let bytes = text_bytes(&body).map_err(|_| Problem::internal())?;
+    let room = room.enlarge(values + bytes);
+    let room = room.ok_or_else(Problem::overloaded)?;
+    let mut text = Vec::with_capacity(bytes);
+    serde_json::to_writer(&mut text, &body).map_err(|_| Problem::internal())?;
+    let text = room.hold(text);
     Ok(PageText { text, total, next })
+}
+
+fn text_bytes(body: &impl Serialize) -> serde_json::Result<usize> {
+    struct Count(usize);
+
+    impl io::Write for Count {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0 += text.len();
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, body)?;
+    Ok(count.0)
 }

@@ -25,7 +25,7 @@ const RETRY_AFTER: u64 = 1;
 const MEDIA_TYPE: &str = "application/problem+json";
 
 /// An error on its way to the client. Its text never comes from the database.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Problem {
     pub code: Code,
     detail: String,

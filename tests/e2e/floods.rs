@@ -10,7 +10,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use tests::{
-    Client, Env, Kvd, Wire, item,
+    Client, Engine, Env, Kvd, Wire, item,
     load::{Load, Told, together, told, until},
     process::{cpu_time, resident},
 };
@@ -24,7 +24,9 @@ tests::list! {
         beyond_max_connections_the_connection_idle_for_longest_goes_first,
         without_descriptors_it_neither_spins_nor_ends,
         a_page_of_the_largest_values_many_times_at_once_is_served_every_time,
-        pages_of_the_largest_values_for_clients_that_never_read_are_bounded
+        pages_of_the_largest_values_for_clients_that_never_read_are_bounded,
+        pages_whose_text_is_six_times_their_values_are_bounded;
+    Only(Engine::Postgres) => slow_lists_keep_nobody_from_single_items
 }
 
 async fn thousands_at_once_on_a_small_pool_are_served_or_told_that_it_is_overloaded(env: Env) {
@@ -119,9 +121,14 @@ const BOUND: u64 = 700 * 1024 * 1024;
 
 /// Makes a page of the largest values.
 async fn fill_a_page(kvd: &Kvd) {
-    let value = "x".repeat(LARGEST);
-    kvd.create_all((0..100).map(|n| format!("k-{n}"))).await;
-    for n in 0..100 {
+    fill(kvd, 100, "x").await;
+}
+
+/// Values of nothing but `text`.
+async fn fill(kvd: &Kvd, items: usize, text: &str) {
+    let value = text.repeat(LARGEST / text.len());
+    kvd.create_all((0..items).map(|n| format!("k-{n}"))).await;
+    for n in 0..items {
         let _stored = kvd.put(&item(&format!("k-{n}")), &value).await.expect(200);
     }
 }
@@ -158,10 +165,26 @@ async fn a_page_of_the_largest_values_many_times_at_once_is_served_every_time(en
 async fn pages_of_the_largest_values_for_clients_that_never_read_are_bounded(env: Env) {
     let kvd = env.start().await;
     fill_a_page(&kvd).await;
+    pages_for_clients_that_never_read_are_bounded(&env, &kvd, 60, 100).await;
+}
+
+/// JSON writes U+0001 as six bytes.
+async fn pages_whose_text_is_six_times_their_values_are_bounded(env: Env) {
+    let kvd = env.start().await;
+    fill(&kvd, 40, "\u{1}").await;
+    pages_for_clients_that_never_read_are_bounded(&env, &kvd, 20, 40).await;
+}
+
+async fn pages_for_clients_that_never_read_are_bounded(
+    env: &Env,
+    kvd: &Kvd,
+    clients: usize,
+    largest: usize,
+) {
     let mut silent = Vec::new();
-    for n in 0..60 {
+    for n in 0..clients {
         let mut wire = kvd.wire().await;
-        let size = 100 - n % 20;
+        let size = largest - n % 20;
         let head = format!("GET /items/?page_size={size} HTTP/1.1\r\nHost: kvd\r\n\r\n");
         wire.send(head).await;
         silent.push(wire);
@@ -178,7 +201,33 @@ async fn pages_of_the_largest_values_for_clients_that_never_read_are_bounded(env
     let crowded = told(kvd.get("/items/?page_size=100")).await;
     assert!(matches!(crowded.status(), 200 | 503), "{crowded:?}");
     drop(silent);
-    served_a_whole_page(&kvd).await;
+    served_a_whole_page(kvd).await;
+}
+
+/// Each row takes its time, as it does where it has to come from a slow disk.
+async fn slow_lists_keep_nobody_from_single_items(env: Env) {
+    let kvd = env.kvd().arg("--database-max-connections", "4");
+    let kvd = kvd.arg("--request-timeout", "30s").start().await;
+    kvd.create_all((0..30).map(|n| format!("k-{n}"))).await;
+    let database = env.database();
+    let _ = database.execute("ALTER TABLE items RENAME TO stored").await;
+    let view = "CREATE VIEW items AS SELECT * FROM stored WHERE pg_sleep(0.05) IS NOT NULL";
+    let _ = database.execute(view).await;
+    let client = Client::clone(&kvd);
+    let lists = tokio::spawn(together(8, move |n| {
+        told(client.get(&format!("/items/?count=none&page_size={}", 20 + n)))
+    }));
+    sleep(Duration::from_millis(300)).await;
+    for _ in 0..10 {
+        let _read = kvd.get("/items/k-0").await.expect(200);
+    }
+    assert!(
+        !lists.is_finished(),
+        "who asks for one item need not wait for lists"
+    );
+    for told in lists.await.expect("all") {
+        assert_eq!(told.status(), 200);
+    }
 }
 
 async fn served_a_whole_page(kvd: &Kvd) {
