@@ -109,8 +109,8 @@ impl Database {
     }
 
     /// A 503 if nothing was written, a 504 if that is not known.
-    pub async fn write(&self, change: Write) -> Result<Outcome, Problem> {
-        self.writes.write(change).await
+    pub async fn write(&self, change: Write, deadline: Instant) -> Result<Outcome, Problem> {
+        self.writes.write(change, deadline).await
     }
 
     pub async fn list(&self, asked: Asked) -> Result<PageText, Problem> {

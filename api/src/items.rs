@@ -5,6 +5,7 @@ use entity::{
     list::Listing,
     write::{Action, Outcome, Write},
 };
+use poem::web::Data;
 use poem_openapi::OpenApi;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     config::Config,
     database::Database,
     document::Tag,
-    json::Json,
+    json::{Json, RequestLimits},
     lists::Asked,
     operations::{CreateItem, DeleteItem, Failed, GetItem, ListItems, UpdateItem},
     pages::{self, Paging},
@@ -41,14 +42,18 @@ impl Items {
     /// Stores a value under a key that does not exist yet. A key is 1 to 512 bytes of UTF-8 without
     /// control characters, and neither `.` nor `..`. A value is UTF-8 text without U+0000.
     #[oai(path = "/items", method = "post", operation_id = "create_item")]
-    async fn create_item(&self, body: Json<NewItem>) -> Result<Created, Failed<CreateItem>> {
+    async fn create_item(
+        &self,
+        Data(limits): Data<&RequestLimits>,
+        body: Json<NewItem>,
+    ) -> Result<Created, Failed<CreateItem>> {
         let Json(NewItem { key, value }) = body;
         let change = Write {
             key: Key::new(key).map_err(Problem::from)?,
             action: Action::Create(self.value(value)?),
             precondition: Precondition::default(),
         };
-        match self.database.write(change).await? {
+        match self.database.write(change, limits.deadline).await? {
             Outcome::Created(item) | Outcome::Updated(item) => Ok(Created::new(item)),
             Outcome::Exists | Outcome::PreconditionFailed(_) => Err(Problem::key_exists().into()),
             Outcome::Missing | Outcome::Deleted => Err(Problem::internal().into()),
@@ -93,6 +98,7 @@ impl Items {
     #[oai(path = "/items/:key", method = "put", operation_id = "update_item")]
     async fn update_item(
         &self,
+        Data(limits): Data<&RequestLimits>,
         /// The key, percent-encoded: one path segment.
         #[oai(name = "key")]
         Param(key): Param<Key>,
@@ -119,7 +125,7 @@ impl Items {
             action,
             precondition,
         };
-        match self.database.write(change).await? {
+        match self.database.write(change, limits.deadline).await? {
             Outcome::Created(item) => Ok(Stored::created(item)),
             Outcome::Updated(item) => Ok(Stored::updated(item)),
             Outcome::PreconditionFailed(tag) => Err(Problem::precondition_failed(tag).into()),
@@ -134,6 +140,7 @@ impl Items {
     #[oai(path = "/items/:key", method = "delete", operation_id = "delete_item")]
     async fn delete_item(
         &self,
+        Data(limits): Data<&RequestLimits>,
         /// The key, percent-encoded: one path segment.
         #[oai(name = "key")]
         Param(key): Param<Key>,
@@ -149,7 +156,7 @@ impl Items {
             action: Action::Delete,
             precondition: precondition(if_match, if_none_match),
         };
-        match self.database.write(change).await? {
+        match self.database.write(change, limits.deadline).await? {
             Outcome::Deleted => Ok(Deleted::Deleted),
             Outcome::PreconditionFailed(tag) => Err(Problem::precondition_failed(tag).into()),
             Outcome::Missing => Err(Problem::item_not_found().into()),

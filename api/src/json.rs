@@ -3,7 +3,7 @@
 //! The framework's own payload reads without bound, detours through a tree of values, and takes the
 //! last of repeated members.
 
-use std::{marker::PhantomData, time::Duration};
+use std::marker::PhantomData;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::BoxBody};
@@ -15,18 +15,19 @@ use poem_openapi::{
     types::Type,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::problem::{Code, Problem};
 
 /// Most answers are shorter, so that their text need not grow.
 const USUAL_BYTES: usize = 512;
 
-/// What a body may take.
+/// What a request that writes may take.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
     pub body_bytes: usize,
-    pub body_time: Duration,
+    /// Until when the body must have come, and the database have answered.
+    pub deadline: Instant,
 }
 
 impl RequestLimits {
@@ -181,12 +182,12 @@ async fn read(
     limits: &RequestLimits,
 ) -> Result<Bytes, Problem> {
     let mut body = Limited::new(body, limits.body_bytes);
-    match timeout(limits.body_time, BodyExt::collect(&mut body)).await {
+    match timeout_at(limits.deadline, BodyExt::collect(&mut body)).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits)),
         Ok(Err(_)) => Err(Problem::invalid("The body cannot be read.")),
         Err(_) => {
-            let detail = format!("It must come within {:?}.", limits.body_time);
+            let detail = "It must come within the time a request may take.";
             Err(Problem::new(Code::RequestTimeout, detail))
         }
     }

@@ -1,12 +1,12 @@
 //! Every URL and the order of the middleware.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use poem::{
     Endpoint, EndpointExt, IntoEndpoint, Request, Response, Result, endpoint::BoxEndpoint, get,
     handler, http::Method, web::Redirect,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     config::Config,
@@ -117,10 +117,6 @@ pub fn endpoints(
 
     let service = document::service(Items::new(database, config), config);
     let page = Explorer::new(&service, config);
-    let bodies = RequestLimits {
-        body_bytes: RequestLimits::body_bytes(config.max_value_bytes as usize),
-        body_time: config.request_timeout,
-    };
 
     let operations = || {
         poem::Route::new()
@@ -140,7 +136,8 @@ pub fn endpoints(
     .at("/openapi.json", get(explorer::openapi).data(page));
     let public = Public {
         items: service.into_endpoint(),
-        bodies,
+        body_bytes: RequestLimits::body_bytes(config.max_value_bytes as usize),
+        request_timeout: config.request_timeout,
         others,
     };
 
@@ -181,7 +178,8 @@ fn around(
 /// take a request to it a tenth more of kvd's own time.
 struct Public {
     items: BoxEndpoint<'static, Response>,
-    bodies: RequestLimits,
+    body_bytes: usize,
+    request_timeout: Duration,
     others: poem::Route,
 }
 
@@ -193,7 +191,10 @@ impl Endpoint for Public {
             return self.others.call(request).await;
         }
         if request.method() != Method::GET {
-            request.set_data(self.bodies);
+            request.set_data(RequestLimits {
+                body_bytes: self.body_bytes,
+                deadline: Instant::now() + self.request_timeout,
+            });
         }
         self.items.call(request).await
     }

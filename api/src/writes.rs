@@ -91,7 +91,7 @@ impl Writes {
     }
 
     /// A 503 if nothing was written, a 504 if that is not known.
-    pub async fn write(&self, write: Write) -> Result<Outcome, Problem> {
+    pub async fn write(&self, write: Write, deadline: Instant) -> Result<Outcome, Problem> {
         let inner = &self.0;
         let claim = Arc::new(Claim::new());
         let (waiting, told) = Waiting::new();
@@ -100,7 +100,7 @@ impl Writes {
             claim: claim.clone(),
             waiting,
             permit: inner.line.enter()?,
-            deadline: Instant::now() + inner.line.lock_time,
+            deadline: deadline.min(Instant::now() + inner.line.lock_time),
         };
         match &inner.gather {
             Some(gather) if !inner.queues.has(&change.write.key) => {
@@ -110,7 +110,7 @@ impl Writes {
             }
             _ => inner.clone().alone(change),
         }
-        match timeout(inner.line.timeout, told).await {
+        match timeout_at(deadline, told).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Problem::outcome_unknown()),
             Err(_) if claim.abandon() => Err(Problem::database_silent()),
@@ -297,8 +297,9 @@ impl Inner {
 fn is_of_one(failure: Failure, writes: usize) -> bool {
     match failure {
         Failure::Locked | Failure::RolledBack => true,
-        // A trigger, a constraint or a right of the database's owner.
-        Failure::Refused | Failure::Duplicate => writes > 1,
+        // A trigger, a constraint or a right of the database's owner; or it needs more than is left.
+        Failure::Refused | Failure::Duplicate | Failure::NoRoom => writes > 1,
+        // Also what the server cancelled: there is no time left to send each alone.
         _ => false,
     }
 }
