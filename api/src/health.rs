@@ -7,6 +7,7 @@ use std::{
 
 use poem::{IntoResponse, Response, handler, web::Data};
 use tokio::sync::{Mutex, watch};
+use tracing::Instrument;
 
 use crate::{database::Database, problem::Problem, server::Phase};
 
@@ -17,8 +18,13 @@ const CACHED_FOR: Duration = Duration::from_secs(1);
 pub struct Readiness {
     database: Database,
     phase: watch::Receiver<Phase>,
-    last: Mutex<Option<(Instant, Result<(), NotReady>)>>,
+    last: Arc<Mutex<Last>>,
 }
+
+type Answer = Result<(), NotReady>;
+
+/// When the database answered, and what.
+type Last = Option<(Instant, Answer)>;
 
 /// Why the database cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +39,7 @@ impl Readiness {
         Self {
             database,
             phase,
-            last: Mutex::new(None),
+            last: Arc::default(),
         }
     }
 
@@ -41,34 +47,44 @@ impl Readiness {
         if *self.phase.borrow() != Phase::Serving {
             return Err(Problem::shutting_down());
         }
-        self.last_answer().await.map_err(|reason| match reason {
+        let answer = last_or_next(self.last.clone(), ask(self.database.clone()));
+        answer.await.map_err(|reason| match reason {
             NotReady::Silent => Problem::database_unavailable("The database does not answer."),
             NotReady::Pending(count) => Problem::database_unavailable(format!(
                 "The database is not migrated ({count} migrations are missing): run kvctl migrate."
             )),
         })
     }
+}
 
-    /// Whoever comes while the database is being asked waits for that answer.
-    async fn last_answer(&self) -> Result<(), NotReady> {
-        let mut last = self.last.lock().await;
-        if let Some((at, answer)) = &*last
-            && at.elapsed() < CACHED_FOR
-        {
-            return answer.clone();
-        }
-        let answer = self.ask().await;
+/// The last answer, if it is good, else the next one. Whoever comes meanwhile waits for that.
+async fn last_or_next(
+    last: Arc<Mutex<Last>>,
+    ask: impl Future<Output = Answer> + Send + 'static,
+) -> Answer {
+    let mut last = last.lock_owned().await;
+    if let Some((at, answer)) = &*last
+        && at.elapsed() < CACHED_FOR
+    {
+        return answer.clone();
+    }
+    // In a task of its own: who hangs up must not take the answer along.
+    let asked = async move {
+        let answer = ask.await;
         *last = Some((Instant::now(), answer.clone()));
         answer
-    }
+    };
+    tokio::spawn(asked.in_current_span())
+        .await
+        .unwrap_or(Err(NotReady::Silent))
+}
 
-    async fn ask(&self) -> Result<(), NotReady> {
-        // What was wrong is in the log.
-        let status = self.database.migrations().await;
-        match status.map_err(|_| NotReady::Silent)?.pending().count() {
-            0 => Ok(()),
-            count => Err(NotReady::Pending(count)),
-        }
+async fn ask(database: Database) -> Answer {
+    // What was wrong is in the log.
+    let status = database.migrations().await;
+    match status.map_err(|_| NotReady::Silent)?.pending().count() {
+        0 => Ok(()),
+        count => Err(NotReady::Pending(count)),
     }
 }
 
@@ -89,4 +105,26 @@ fn ok() -> Response {
     Response::builder()
         .content_type("application/json")
         .body(r#"{"status":"ok"}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_answer_is_kept_also_if_who_asked_for_it_hangs_up() {
+        let last = Arc::default();
+        let (tell, told) = oneshot::channel();
+        let mut asking = Box::pin(last_or_next(Arc::clone(&last), async {
+            told.await.unwrap()
+        }));
+        assert!(asking.as_mut().now_or_never().is_none());
+        drop(asking);
+        let again = tokio::spawn(last_or_next(last, async { panic!("it was asked already") }));
+        tell.send(Err(NotReady::Pending(1))).unwrap();
+        assert_eq!(again.await.unwrap(), Err(NotReady::Pending(1)));
+    }
 }

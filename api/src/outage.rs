@@ -34,7 +34,8 @@ impl Outage {
         if self.is_lost() {
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
-                let seconds = (now - lost) as f64 / 1000.0;
+                // Another thread may have read the clock later and be here first.
+                let seconds = now.saturating_sub(lost) as f64 / 1000.0;
                 tracing::info!(seconds, "the database is back");
             }
         }

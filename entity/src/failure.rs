@@ -148,7 +148,8 @@ fn sqlite_failure(code: Cow<'_, str>, message: &str) -> Failure {
         2067 => Failure::Duplicate,
         code => match code & 0xff {
             // SQLITE_BUSY with its extended forms: the lock did not come within the busy timeout.
-            5 => Failure::Locked,
+            // SQLITE_PROTOCOL: the same, for the lock of the log's index.
+            5 | 15 => Failure::Locked,
             // SQLITE_READONLY
             8 => Failure::ReadOnly,
             // SQLITE_FULL

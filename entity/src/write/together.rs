@@ -1,10 +1,12 @@
 //! Many writes of different keys in one statement, and so in one commit: PostgreSQL.
 //!
 //! The statement locks the rows there are, in the order of their keys, then updates, deletes and
-//! inserts, the last in the order of their keys too: two of these never wait for each other in a
-//! circle. Where a row changed after the statement had begun, PostgreSQL goes on with the row as it
-//! is once it has the lock, so conditions are judged on what is then replaced. Where it was deleted
-//! another one may have been created in its place: such a write is sent again.
+//! inserts, the last in the order of their keys too, so that two of these hardly ever wait for each
+//! other in a circle. They still do where one inserts a key that the other found already; the short
+//! lock timeout of the session ends that. Where a row changed after the statement had begun,
+//! PostgreSQL goes on with the row as it is once it has the lock, so conditions are judged on what is
+//! then replaced. Where it was deleted another one may have been created in its place: such a write is
+//! sent again.
 
 use sea_orm::sqlx::{self, Row, postgres::PgRow};
 
