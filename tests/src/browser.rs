@@ -98,7 +98,7 @@ impl Browser {
     }
 
     /// The URLs that the pages asked for since the last time, whether they got them or not. Those within the page
-    /// (`data:`) and within the browser (`chrome:`) need no network.
+    /// (`data:`) and within the browser (`chrome:`, `chrome-untrusted:`) need no network.
     ///
     /// # Errors
     ///
@@ -109,7 +109,8 @@ impl Browser {
             let event = &event["message"];
             let sent = event["method"] == "Network.requestWillBeSent";
             let url = event["params"]["request"]["url"].as_str()?;
-            let inside = url.starts_with("data:") || url.starts_with("chrome:");
+            let inside = ["data:", "chrome:", "chrome-untrusted:"];
+            let inside = inside.iter().any(|scheme| url.starts_with(scheme));
             (sent && !inside).then(|| url.to_owned())
         };
         let log = self.get_log("performance").await?;
