@@ -75,8 +75,8 @@ impl Lists {
             room: Room::default(),
             // The others are for single items.
             turns: Semaphore::new((connections / 2).max(1)),
-            // What waited longer might have no time left to be read.
-            time: line.timeout / 2,
+            // What waited longer would have no time left to be read.
+            time: line.timeout.mul_f64(0.8),
             line,
             max_value_bytes: config.max_value_bytes as usize,
             waiting: Mutex::default(),
