@@ -1,6 +1,6 @@
 //! The limit of requests for each client.
 //!
-//! [`window`] is the arithmetic, [`RateLimiter`] keeps a log for each client, [`recent`] finds those it
+//! [`window`] is the arithmetic, [`RateLimiter`] keeps a log for each client, `recent` finds those it
 //! has just seen, [`middleware`] asks it.
 
 pub mod middleware;
