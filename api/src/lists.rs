@@ -12,9 +12,8 @@ use std::{
 use bytes::Bytes;
 use entity::{
     Cursor,
-    list::{Listing, Page},
+    list::{ListedItem, Listing, Page},
 };
-use serde::Serialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::timeout,
@@ -31,6 +30,9 @@ use crate::{
 /// The most bytes that an item takes beside its value, as text or not: a key of which each byte is
 /// escaped, a tag, two times, the names of the members.
 const BESIDE_VALUE: usize = 2048;
+
+/// What an item usually takes as text beside key and value, and what the page does beside its items.
+const USUAL_BESIDE_VALUE: usize = 256;
 
 #[derive(Clone)]
 pub struct Lists(Arc<Inner>);
@@ -160,6 +162,7 @@ impl Inner {
             self.max_value_bytes
         };
         usize::try_from(listing.limit).unwrap_or_default() * (2 * value + BESIDE_VALUE)
+            + BESIDE_VALUE
     }
 }
 
@@ -169,40 +172,64 @@ fn tell_all(readers: Vec<Reader>, problem: impl Fn() -> Problem) {
     }
 }
 
-/// Made of a page whose values may be escaped, byte for byte, or may be larger than kvd takes them now:
-/// so it is measured first.
+/// Measured first only where it is longer than usual: values may be escaped, byte for byte, or larger
+/// than kvd takes them now.
 ///
 /// # Errors
 /// There is no room for it.
 fn text(page: Page, asked: &Asked, room: Taken) -> Result<PageText, Problem> {
     let (total, next) = (page.total, page.next.clone());
-    let values = page.items.iter().filter_map(|item| item.value.as_ref());
-    let values: usize = values.map(String::len).sum();
+    let value = |item: &ListedItem| item.value.as_ref().map_or(0, String::len);
+    let values: usize = page.items.iter().map(value).sum();
+    let keys: usize = page.items.iter().map(|item| item.key.len()).sum();
+    let usual = values + keys + USUAL_BESIDE_VALUE * (page.items.len() + 1);
     let body = PageBody::new(page, &asked.paging, asked.listing.limit);
-    let bytes = text_bytes(&body).map_err(|_| Problem::internal())?;
-    let room = room.enlarge(values + bytes);
-    let room = room.ok_or_else(Problem::overloaded)?;
-    let mut text = Vec::with_capacity(bytes);
-    serde_json::to_writer(&mut text, &body).map_err(|_| Problem::internal())?;
-    let text = room.hold(text);
+
+    let mut room = room
+        .enlarge(values + usual)
+        .ok_or_else(Problem::overloaded)?;
+    let mut text = Bounded(Vec::with_capacity(usual));
+    if serde_json::to_writer(&mut text, &body).is_err() {
+        drop(text);
+        let mut count = Count(0);
+        serde_json::to_writer(&mut count, &body).map_err(|_| Problem::internal())?;
+        room = room
+            .enlarge(values + count.0)
+            .ok_or_else(Problem::overloaded)?;
+        text = Bounded(Vec::with_capacity(count.0));
+        serde_json::to_writer(&mut text, &body).map_err(|_| Problem::internal())?;
+    }
+    let text = room.hold(text.0);
     Ok(PageText { text, total, next })
 }
 
-fn text_bytes(body: &impl Serialize) -> serde_json::Result<usize> {
-    struct Count(usize);
+/// Never grows.
+struct Bounded(Vec<u8>);
 
-    impl io::Write for Count {
-        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-            self.0 += text.len();
-            Ok(text.len())
+impl io::Write for Bounded {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if self.0.capacity() - self.0.len() < text.len() {
+            return Ok(0);
         }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+        self.0.extend_from_slice(text);
+        Ok(text.len())
     }
 
-    let mut count = Count(0);
-    serde_json::to_writer(&mut count, body)?;
-    Ok(count.0)
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How many bytes were written.
+struct Count(usize);
+
+impl io::Write for Count {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0 += text.len();
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
