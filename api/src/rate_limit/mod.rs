@@ -204,7 +204,7 @@ mod tests {
         (0..requests).filter(is_admitted).count() as u32
     }
 
-    /// With one that always asks its cache, and one that need not.
+    /// A small one, and one that has room.
     fn both() -> [RateLimiter; 2] {
         [limiter(100).0, limiter(100_000).0]
     }
