@@ -3,7 +3,7 @@
 //! The framework's own payload reads without bound, detours through a tree of values, and takes the
 //! last of repeated members.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::BoxBody};
@@ -26,6 +26,7 @@ const USUAL_BYTES: usize = 512;
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
     pub body_bytes: usize,
+    pub request_timeout: Duration,
     /// Until when the body must have come, and the database have answered.
     pub deadline: Instant,
 }
@@ -187,7 +188,7 @@ async fn read(
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits)),
         Ok(Err(_)) => Err(Problem::invalid("The body cannot be read.")),
         Err(_) => {
-            let detail = "It must come within the time a request may take.";
+            let detail = format!("It must come within {:?}.", limits.request_timeout);
             Err(Problem::new(Code::RequestTimeout, detail))
         }
     }

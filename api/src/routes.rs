@@ -193,6 +193,7 @@ impl Endpoint for Public {
         if request.method() != Method::GET {
             request.set_data(RequestLimits {
                 body_bytes: self.body_bytes,
+                request_timeout: self.request_timeout,
                 deadline: Instant::now() + self.request_timeout,
             });
         }
