@@ -4,8 +4,9 @@ use std::{fs, time::Duration};
 
 use nix::sys::signal::Signal;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel,
-    QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
+    IsolationLevel, QueryResult, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait,
 };
 use tests::{Engine, Env, kvctl::Running, process::PATIENCE};
 use tokio::time::{Instant, sleep, timeout};
@@ -83,10 +84,7 @@ async fn storing(env: &Env, flags: &[&str]) -> Running {
         sleep(Duration::from_millis(1500)).await;
         return import;
     }
-    // The connection of the lock cannot be used for this.
-    let watcher = tests::server::connect(&env.database().url())
-        .await
-        .expect("a connection");
+    let watcher = watcher(env).await;
     let all = async {
         while !waits(&watcher).await {
             sleep(Duration::from_millis(100)).await;
@@ -96,6 +94,16 @@ async fn storing(env: &Env, flags: &[&str]) -> Running {
         .await
         .expect("the import comes to wait");
     import
+}
+
+/// One session beside those of [`Database::connection`](tests::database::Database::connection): the connection of the
+/// lock cannot be used to look, and a pool that may open another one would count what it opens.
+async fn watcher(env: &Env) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(env.database().url());
+    options.max_connections(1).sqlx_logging(false);
+    sea_orm::Database::connect(options)
+        .await
+        .expect("a connection")
 }
 
 /// Whether a session of this database waits for a lock; on MySQL and MariaDB, where an import does not wait but tries
@@ -201,15 +209,17 @@ async fn after_the_lock_is_gone_it_goes_on(env: Env) {
 }
 
 /// Who is connected to the test's database, the test included; with SQLite nobody is.
-async fn sessions(env: &Env) -> Vec<i64> {
-    match env.engine() {
-        Engine::Postgres => {
+async fn sessions(watcher: &DatabaseConnection) -> Vec<i64> {
+    match watcher.get_database_backend() {
+        DbBackend::Postgres => {
             let sql = "SELECT pid::bigint FROM pg_stat_activity \
                        WHERE datname = current_database() AND backend_type = 'client backend'";
-            env.database().column(sql).await
+            let sessions = rows(watcher, sql).await;
+            let pid = |row: &QueryResult| row.try_get_by_index(0).expect("a number");
+            sessions.iter().map(pid).collect()
         }
-        Engine::Mysql => sessions_of(env.database().connection().await).await,
-        Engine::Sqlite => Vec::new(),
+        DbBackend::MySql => sessions_of(watcher).await,
+        _ => Vec::new(),
     }
 }
 
@@ -287,7 +297,8 @@ async fn interrupted_while_it_waits_put_says_that_it_may_still_be_applied(env: E
 
 async fn interrupted_it_leaves_no_session_and_the_same_then_works(env: Env) {
     let theirs = lock(&env).await;
-    let before = sessions(&env).await;
+    let watcher = watcher(&env).await;
+    let before = sessions(&watcher).await;
     for phase in ["reading", "storing"] {
         let import = match phase {
             "reading" => reading(&env).await,
@@ -298,7 +309,11 @@ async fn interrupted_it_leaves_no_session_and_the_same_then_works(env: Env) {
     }
     // While the lock is still there: nobody is held up by what nobody waits for.
     let gone = async {
-        while sessions(&env).await.iter().any(|id| !before.contains(id)) {
+        while sessions(&watcher)
+            .await
+            .iter()
+            .any(|id| !before.contains(id))
+        {
             sleep(Duration::from_millis(20)).await;
         }
     };
