@@ -23,7 +23,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::{Instant, timeout},
 };
-use tracing::{Instrument, Span};
 
 use crate::{
     config::Config,
@@ -32,6 +31,7 @@ use crate::{
     outage::Outage,
     problem::Problem,
     reads::Reads,
+    request_id::{self, RequestId},
     writes::Writes,
 };
 
@@ -179,7 +179,7 @@ impl Line {
         &self,
         read: impl Future<Output = Result<T, DbErr>> + Send + 'static,
     ) -> Result<T, Problem> {
-        let task = tokio::spawn(read.in_current_span());
+        let task = tokio::spawn(request_id::keep(read));
         match timeout(self.timeout, task).await {
             Ok(Ok(done)) => done.map_err(|error| Problem::not_written(&error)),
             Ok(Err(_)) => Err(Problem::internal()),
@@ -259,14 +259,14 @@ pub fn silent() -> DbErr {
 /// Where the request waits that made a call.
 pub struct Waiting<T> {
     answer: oneshot::Sender<Result<T, Problem>>,
-    span: Span,
+    request: Option<RequestId>,
 }
 
 impl<T> Waiting<T> {
     pub fn new() -> (Self, oneshot::Receiver<Result<T, Problem>>) {
         let (answer, told) = oneshot::channel();
-        let span = Span::current();
-        (Self { answer, span }, told)
+        let request = RequestId::current();
+        (Self { answer, request }, told)
     }
 
     /// The client hung up, or its time was up.
@@ -280,7 +280,10 @@ impl<T> Waiting<T> {
 
     /// A problem is logged with the request's id where it is made.
     pub fn failed(self, problem: impl FnOnce() -> Problem) {
-        let problem = self.span.in_scope(problem);
+        let problem = match &self.request {
+            Some(id) => id.clone().in_scope(problem),
+            None => problem(),
+        };
         self.tell(Err(problem));
     }
 

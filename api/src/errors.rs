@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use poem::{Endpoint, Error, IntoResponse, Request, Response, Result, error::NotFoundError};
 
-use crate::{problem::Problem, resource::Resource};
+use crate::{problem::Problem, request_id, resource::Resource};
 
 pub struct Errors<E> {
     pub inner: E,
@@ -41,7 +41,7 @@ fn problem_response(error: Error) -> Response {
     if error.status().is_client_error() {
         return Problem::invalid("The request cannot be read.").into_response();
     }
-    tracing::error!(%error, "framework");
+    request_id::log(|| tracing::error!(%error, "framework"));
     Problem::internal().into_response()
 }
 

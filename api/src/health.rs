@@ -7,9 +7,8 @@ use std::{
 
 use poem::{IntoResponse, Response, handler, web::Data};
 use tokio::sync::{Mutex, watch};
-use tracing::Instrument;
 
-use crate::{database::Database, problem::Problem, server::Phase};
+use crate::{database::Database, problem::Problem, request_id, server::Phase};
 
 /// How long an answer about the database is good for.
 const CACHED_FOR: Duration = Duration::from_secs(1);
@@ -74,7 +73,7 @@ async fn last_or_next(
         *last = Some((Instant::now(), answer.clone()));
         answer
     };
-    tokio::spawn(asked.in_current_span())
+    tokio::spawn(request_id::keep(asked))
         .await
         .unwrap_or(Err(NotReady::Silent))
 }

@@ -21,6 +21,7 @@ use crate::{
     problem::Problem,
 };
 
+#[derive(Clone)]
 pub struct Items {
     database: Database,
     max_value_bytes: usize,

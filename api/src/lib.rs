@@ -39,6 +39,7 @@ pub mod rate_limit;
 pub mod reads;
 pub mod repeats;
 pub mod repoll;
+pub mod request_id;
 pub mod resource;
 pub mod room;
 pub mod routes;

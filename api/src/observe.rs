@@ -5,20 +5,16 @@ use std::{sync::Arc, time::Instant};
 
 use poem::{
     Endpoint, Request, Response, Result,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
 };
-use tracing::Instrument;
-use uuid::Builder;
+use tracing::Level;
 
 use crate::{
     client_ip::{TrustedProxies, client_ip},
     metrics::Metrics,
+    request_id::{self, RequestId, X_REQUEST_ID},
     routes::{ClientAddress, Route},
 };
-
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest request id taken over from a client, in bytes.
-const MAX_ID_BYTES: usize = 128;
 
 pub struct Observe<E> {
     pub inner: E,
@@ -32,15 +28,14 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observe<E> {
 
     async fn call(&self, mut request: Request) -> Result<Response> {
         let begun = Instant::now();
-        let id = request_id(request.headers());
+        let id = RequestId::of(request.headers());
         let route = Route::of(request.uri().path());
         let method = request.method().clone();
         let client = self.client(&request);
         request.set_data(client);
 
-        let span = tracing::error_span!("request", id = id.to_str().unwrap_or_default());
         let in_flight = self.metrics.request_begins();
-        let answer = self.inner.call(request).instrument(span.clone()).await;
+        let answer = id.clone().scope(self.inner.call(request)).await;
         let mut response = answer.unwrap_or_else(poem::Error::into_response);
         drop(in_flight);
 
@@ -49,25 +44,26 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observe<E> {
         self.metrics.request_ends(route, &method, status, taken);
         macro_rules! log {
             ($level:ident) => {
-                tracing::$level!(
-                    parent: &span,
-                    %method,
-                    route = route.template(),
-                    status = status.as_u16(),
-                    duration_ms = taken.as_micros() as f64 / 1000.0,
-                    client = %client.0,
-                    "request"
-                )
+                request_id::log(|| {
+                    tracing::$level!(
+                        %method,
+                        route = route.template(),
+                        status = status.as_u16(),
+                        duration_ms = taken.as_micros() as f64 / 1000.0,
+                        client = %client.0,
+                        "request"
+                    )
+                })
             };
         }
         // A database that is lost is said once, and what there is too much of is for the metrics.
         if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
-            log!(info);
-        } else {
-            log!(debug);
+            id.clone().in_scope(|| log!(info));
+        } else if tracing::enabled!(Level::DEBUG) {
+            id.clone().in_scope(|| log!(debug));
         }
         let headers = response.headers_mut();
-        headers.insert(X_REQUEST_ID, id);
+        headers.insert(X_REQUEST_ID, id.into());
         headers.insert(
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
@@ -95,43 +91,5 @@ impl<E> Observe<E> {
             &self.client_ip_header,
             &self.trusted_proxies,
         ))
-    }
-}
-
-/// The client's id of the request if it is 1 to 128 visible ASCII characters, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let usable = |id: &&HeaderValue| {
-        let bytes = id.as_bytes();
-        (1..=MAX_ID_BYTES).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
-    };
-    let given = headers.get(X_REQUEST_ID).filter(usable).cloned();
-    given.unwrap_or_else(|| {
-        // Told apart is enough; nobody has to guess in vain.
-        let id = Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
-        let id = id.simple().to_string();
-        HeaderValue::try_from(id).expect("hexadecimal digits are visible ASCII")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_taken_over_only_if_it_is_short_and_visible() {
-        let taken_over = |id: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(
-                X_REQUEST_ID,
-                HeaderValue::from_bytes(id.as_bytes()).unwrap(),
-            );
-            request_id(&headers) == id
-        };
-        assert!(taken_over("abc-123!"));
-        assert!(taken_over(&"x".repeat(128)));
-        assert!(!taken_over(&"x".repeat(129)));
-        assert!(!taken_over(""));
-        assert!(!taken_over("a b"));
-        assert!(!taken_over("é"));
     }
 }

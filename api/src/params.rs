@@ -11,6 +11,7 @@ use crate::{
     precondition::{self, Comparison, EntityTags},
     problem::{Code, Problem, sentence},
     resource::Query,
+    routes::Route,
 };
 
 /// A documented parameter, extracted into its type. The framework's own extractors answer in the
@@ -76,8 +77,9 @@ impl Parameter for Key {
     }
 
     fn extract(_name: &'static str, request: &Request) -> Result<Self, Problem> {
-        // The router numbers the parameters of a path, decoded once, and leaves out what is not UTF-8.
-        let text = request.raw_path_param("param0").ok_or_else(|| {
+        let encoded = Route::key(request.uri().path()).unwrap_or_default();
+        let text = percent_encoding::percent_decode_str(encoded).decode_utf8();
+        let text = text.map_err(|_| {
             Problem::new(Code::InvalidKey, "The path is not percent-encoded UTF-8.")
         })?;
         Ok(Self::new(text)?)

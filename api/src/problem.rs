@@ -18,7 +18,7 @@ use sea_orm::DbErr;
 use serde::Serialize;
 
 pub use crate::code::Code;
-use crate::rate_limit::window::Quota;
+use crate::{rate_limit::window::Quota, request_id};
 
 /// How long a client should wait before it tries again after a 503, in seconds.
 const RETRY_AFTER: u64 = 1;
@@ -160,12 +160,11 @@ impl Problem {
             Failure::Refused => Self::internal(),
         };
         let code = problem.code.as_str();
-        if failure(error) == Failure::NoConnection {
+        request_id::log(|| match failure(error) {
             // That the database is lost is said once, not for each request.
-            tracing::debug!(%error, code, "database");
-        } else {
-            tracing::error!(%error, code, "database");
-        }
+            Failure::NoConnection => tracing::debug!(%error, code, "database"),
+            _ => tracing::error!(%error, code, "database"),
+        });
         problem
     }
 }
@@ -216,7 +215,8 @@ impl From<&WriteError> for Problem {
             ),
             WriteError::NotWritten(error) => Self::not_written(error),
             WriteError::Unknown(error) => {
-                tracing::error!(%error, code = Code::OutcomeUnknown.as_str(), "database");
+                let code = Code::OutcomeUnknown.as_str();
+                request_id::log(|| tracing::error!(%error, code, "database"));
                 Self::outcome_unknown()
             }
         }

@@ -1,15 +1,12 @@
 //! What must hold before a request gets to its route: the path names something, the method is one
 //! of its own, and the query says nothing it does not know or says twice.
 //!
-//! Afterwards `/items/` is `/items`, `HEAD` is `GET` (the server leaves the body out), and a query
-//! of an item route is parsed.
+//! Afterwards `HEAD` is `GET` (the server leaves the body out), and a query of an item route is
+//! parsed.
 
 use std::borrow::Cow;
 
-use poem::{
-    Request,
-    http::{Method, Uri},
-};
+use poem::{Request, http::Method};
 use poem_openapi::{
     OpenApi,
     registry::{MetaOperation, MetaParamIn},
@@ -81,24 +78,21 @@ impl Resource {
         if request.method() == Method::HEAD {
             request.set_method(Method::GET);
         }
-        if matches!(route, Route::Items | Route::Item) {
-            let query = self.query(route, &request)?;
+        if matches!(route, Route::Items | Route::Item)
+            && let Some(text) = request.uri().query()
+        {
+            let query = self.query(route, request.method(), text)?;
             request.set_data(query);
-        }
-        if route == Route::Items {
-            // The router knows one path for an operation, and the query is parsed.
-            *request.uri_mut() = Uri::from_static("/items");
         }
         Ok(request)
     }
 
-    fn query(&self, route: Route, request: &Request) -> Result<Query, Problem> {
-        let text = request.uri().query().unwrap_or_default();
+    fn query(&self, route: Route, method: &Method, text: &str) -> Result<Query, Problem> {
         let mut given: Vec<(String, String)> = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decoded(name)?, decoded(value)?);
-            if !self.knows(route, request.method(), &name) {
+            if !self.knows(route, method, &name) {
                 return Err(Problem::invalid(format!(
                     "There is no query parameter {name:?} here."
                 )));
@@ -133,6 +127,8 @@ fn decoded(text: &str) -> Result<String, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use poem::http::Uri;
+
     use super::*;
     use crate::items::Items;
 

@@ -1,11 +1,12 @@
 //! Every URL and the order of the middleware.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use poem::{
-    Endpoint, EndpointExt, IntoEndpoint, Request, Response, Result, endpoint::BoxEndpoint, get,
-    handler, http::Method, web::Redirect,
+    Endpoint, EndpointExt, Request, Response, Result, endpoint::BoxEndpoint, get, handler,
+    http::Method, web::Redirect,
 };
+use poem_openapi::OpenApi;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -54,11 +55,15 @@ impl Route {
             "/openapi.json" => Self::OpenApi,
             "/docs" => Self::Docs,
             "/" => Self::Root,
-            _ => match path.strip_prefix("/items/") {
-                Some(key) if !key.contains('/') => Self::Item,
-                _ => Self::Unknown,
-            },
+            _ if Self::key(path).is_some() => Self::Item,
+            _ => Self::Unknown,
         }
+    }
+
+    /// The key in the path of an item, as it is encoded there.
+    pub fn key(path: &str) -> Option<&str> {
+        let key = path.strip_prefix("/items/")?;
+        (!key.is_empty() && !key.contains('/')).then_some(key)
     }
 
     /// Its path as the document writes it; what logs and metrics say instead of the raw path.
@@ -115,8 +120,8 @@ pub fn endpoints(
     });
     metrics.watch(database.clone(), limiter.clone());
 
-    let service = document::service(Items::new(database, config), config);
-    let page = Explorer::new(&service, config);
+    let items = Items::new(database, config);
+    let page = Explorer::new(&document::service(items.clone(), config), config);
 
     let operations = || {
         poem::Route::new()
@@ -135,7 +140,7 @@ pub fn endpoints(
     .at("/docs", get(explorer::docs).data(page.clone()))
     .at("/openapi.json", get(explorer::openapi).data(page));
     let public = Public {
-        items: service.into_endpoint(),
+        items: operations_of(items),
         body_bytes: RequestLimits::body_bytes(config.max_value_bytes as usize),
         request_timeout: config.request_timeout,
         others,
@@ -174,10 +179,31 @@ fn around(
     .boxed()
 }
 
-/// The operations on items have a router of their own. To nest it in the router of the others would
-/// take a request to it a tenth more of kvd's own time.
+/// An operation of the document.
+struct Operation {
+    route: Route,
+    method: Method,
+    endpoint: BoxEndpoint<'static, Response>,
+}
+
+fn operations_of(items: Items) -> Vec<Operation> {
+    let mut paths = HashMap::new();
+    items.add_routes(&mut paths);
+    let mut operations = Vec::new();
+    for (path, methods) in paths {
+        operations.extend(methods.into_iter().map(|(method, endpoint)| Operation {
+            route: Route::of(&path),
+            method,
+            endpoint,
+        }));
+    }
+    operations
+}
+
+/// The operations on items are found without the framework's router, which would take a request to
+/// them a fifth more of kvd's own time.
 struct Public {
-    items: BoxEndpoint<'static, Response>,
+    items: Vec<Operation>,
     body_bytes: usize,
     request_timeout: Duration,
     others: poem::Route,
@@ -187,9 +213,11 @@ impl Endpoint for Public {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> Result<Response> {
-        if !matches!(Route::of(request.uri().path()), Route::Items | Route::Item) {
+        let (route, method) = (Route::of(request.uri().path()), request.method());
+        let named = |operation: &&Operation| operation.route == route && operation.method == method;
+        let Some(operation) = self.items.iter().find(named) else {
             return self.others.call(request).await;
-        }
+        };
         if request.method() != Method::GET {
             request.set_data(RequestLimits {
                 body_bytes: self.body_bytes,
@@ -197,7 +225,7 @@ impl Endpoint for Public {
                 deadline: Instant::now() + self.request_timeout,
             });
         }
-        self.items.call(request).await
+        operation.endpoint.call(request).await
     }
 }
 

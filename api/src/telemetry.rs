@@ -4,7 +4,7 @@ use std::panic;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-use crate::{config::LogFormat, repeats::Repeats};
+use crate::{config::LogFormat, repeats::Repeats, request_id};
 
 /// Starts the log. `RUST_LOG` sets levels; without it everything from `info` up is written, and in
 /// development each request. What is said again and again is counted instead.
@@ -34,7 +34,7 @@ pub fn start(format: LogFormat, dev: bool) -> Result<(), String> {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string);
         let text = info.payload_as_str().unwrap_or_default();
-        tracing::error!(place, text, "panic");
+        request_id::log(|| tracing::error!(place, text, "panic"));
     }));
     Ok(())
 }
