@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`config`] (the settings), [`run`] (how it starts and ends), [`server`] and
 //! [`connection`] (sockets; a connection is [`mod@repoll`]ed), [`routes`] (every URL, and the middleware from the outside in:
-//! [`observe`], [`drain`], [`rate_limit`], [`errors`] with [`resource`]), [`items`] (the handlers).
+//! [`observe`] with [`request_id`], [`drain`], [`rate_limit`], [`errors`] with [`resource`]), [`items`] (the handlers).
 //!
 //! What a handler takes: [`params`] with [`precondition`], and [`json`]. What it calls:
 //! [`database`]: [`reads`] and [`writes`], which [`gather`] sends together, with [`key_queues`], and

@@ -73,7 +73,9 @@ pub fn keep<F: Future>(future: F) -> impl Future<Output = F::Output> {
 /// Writes to the log, about the current request if there is one.
 pub fn log<T>(write: impl FnOnce() -> T) -> T {
     let span = CURRENT.try_with(|RequestId(id)| {
-        tracing::error_span!("request", id = id.to_str().unwrap_or_default())
+        let id = id.to_str().unwrap_or_default();
+        // As the line of each request, so that who asks for these gets both.
+        tracing::error_span!(target: "api::observe", "request", id)
     });
     span.unwrap_or_else(|_| Span::none()).in_scope(write)
 }
@@ -103,9 +105,11 @@ mod tests {
     #[tokio::test]
     async fn a_task_of_its_own_keeps_it() {
         let id = RequestId::of(&HeaderMap::new());
-        let current = async || RequestId::current().map(HeaderValue::from);
-        let kept = id.clone().scope(async { tokio::spawn(keep(current())) });
-        assert_eq!(kept.await.await.unwrap(), Some(id.into()));
-        assert_eq!(tokio::spawn(keep(current())).await.unwrap(), None);
+        let current = async || {
+            let task = keep(async { RequestId::current().map(HeaderValue::from) });
+            tokio::spawn(task).await.unwrap()
+        };
+        assert_eq!(current().await, None);
+        assert_eq!(id.clone().scope(current()).await, Some(id.into()));
     }
 }
