@@ -200,8 +200,8 @@ fn operations_of(items: Items) -> Vec<Operation> {
     operations
 }
 
-/// The operations on items are found without the framework's router, which would take a request to
-/// them a fifth more of kvd's own time.
+/// The operations on items are found without the framework's router, which would take a read a tenth
+/// to a fifth more of kvd's own time.
 struct Public {
     items: Vec<Operation>,
     body_bytes: usize,
