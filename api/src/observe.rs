@@ -12,7 +12,7 @@ use tracing::Level;
 use crate::{
     client_ip::{TrustedProxies, client_ip},
     metrics::Metrics,
-    request_id::{self, RequestId, X_REQUEST_ID},
+    request_id::{RequestId, X_REQUEST_ID},
     routes::{ClientAddress, Route},
 };
 
@@ -44,7 +44,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observe<E> {
         self.metrics.request_ends(route, &method, status, taken);
         macro_rules! log {
             ($level:ident) => {
-                request_id::log(|| {
+                id.log(|| {
                     tracing::$level!(
                         %method,
                         route = route.template(),
@@ -58,9 +58,10 @@ impl<E: Endpoint<Output = Response>> Endpoint for Observe<E> {
         }
         // A database that is lost is said once, and what there is too much of is for the metrics.
         if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
-            id.clone().in_scope(|| log!(info));
+            log!(info);
         } else if tracing::enabled!(Level::DEBUG) {
-            id.clone().in_scope(|| log!(debug));
+            // Asked first, since else its span would be made for no line.
+            log!(debug);
         }
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, id.into());

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::request_id;
+
 /// While others had an answer so short ago, a failure is one connection's own.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -36,7 +38,7 @@ impl Outage {
             if lost > 0 {
                 // Another thread may have read the clock later and be here first.
                 let seconds = now.saturating_sub(lost) as f64 / 1000.0;
-                tracing::info!(seconds, "the database is back");
+                request_id::log(|| tracing::info!(seconds, "the database is back"));
             }
         }
     }
@@ -53,7 +55,7 @@ impl Outage {
                 .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if is_news {
-            tracing::error!(%error, "the database is lost");
+            request_id::log(|| tracing::error!(%error, "the database is lost"));
         }
     }
 

@@ -51,6 +51,17 @@ impl RequestId {
     pub fn in_scope<T>(self, act: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self, act)
     }
+
+    /// Writes to the log, about this request.
+    pub fn log<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.span().in_scope(write)
+    }
+
+    fn span(&self) -> Span {
+        let id = self.0.to_str().unwrap_or_default();
+        // As the line of each request, so that who asks for these gets both.
+        tracing::error_span!(target: "api::observe", "request", id)
+    }
 }
 
 impl From<RequestId> for HeaderValue {
@@ -72,11 +83,7 @@ pub fn keep<F: Future>(future: F) -> impl Future<Output = F::Output> {
 
 /// Writes to the log, about the current request if there is one.
 pub fn log<T>(write: impl FnOnce() -> T) -> T {
-    let span = CURRENT.try_with(|RequestId(id)| {
-        let id = id.to_str().unwrap_or_default();
-        // As the line of each request, so that who asks for these gets both.
-        tracing::error_span!(target: "api::observe", "request", id)
-    });
+    let span = CURRENT.try_with(RequestId::span);
     span.unwrap_or_else(|_| Span::none()).in_scope(write)
 }
 

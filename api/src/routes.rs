@@ -179,19 +179,19 @@ fn around(
     .boxed()
 }
 
-/// An operation of the document.
-struct Operation {
+/// Where an operation of the document is answered.
+struct ItemOperation {
     route: Route,
     method: Method,
     endpoint: BoxEndpoint<'static, Response>,
 }
 
-fn operations_of(items: Items) -> Vec<Operation> {
+fn operations_of(items: Items) -> Vec<ItemOperation> {
     let mut paths = HashMap::new();
     items.add_routes(&mut paths);
     let mut operations = Vec::new();
     for (path, methods) in paths {
-        operations.extend(methods.into_iter().map(|(method, endpoint)| Operation {
+        operations.extend(methods.into_iter().map(|(method, endpoint)| ItemOperation {
             route: Route::of(&path),
             method,
             endpoint,
@@ -203,7 +203,7 @@ fn operations_of(items: Items) -> Vec<Operation> {
 /// The operations on items are found without the framework's router, which would take a read a tenth
 /// to a fifth more of kvd's own time.
 struct Public {
-    items: Vec<Operation>,
+    items: Vec<ItemOperation>,
     body_bytes: usize,
     request_timeout: Duration,
     others: poem::Route,
@@ -214,7 +214,8 @@ impl Endpoint for Public {
 
     async fn call(&self, mut request: Request) -> Result<Response> {
         let (route, method) = (Route::of(request.uri().path()), request.method());
-        let named = |operation: &&Operation| operation.route == route && operation.method == method;
+        let named =
+            |operation: &&ItemOperation| operation.route == route && operation.method == method;
         let Some(operation) = self.items.iter().find(named) else {
             return self.others.call(request).await;
         };
