@@ -12,13 +12,12 @@ use std::{
     future::Future,
     mem,
     panic::AssertUnwindSafe,
-    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until};
 
 /// A batch that takes longer does not keep the next one waiting.
 const LATE: Duration = Duration::from_millis(20);
@@ -46,6 +45,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Batch<C> {
     pub calls: Vec<C>,
+    /// Nobody looks whether batches are late: who sends this one has it done, by [`Gather::watch`].
+    pub unwatched: bool,
     ticket: u64,
     excluded: Vec<String>,
 }
@@ -59,6 +60,7 @@ struct State<C> {
     waiting: VecDeque<C>,
     /// Tickets, the oldest first, and when they went out.
     under_way: Vec<(u64, Instant)>,
+    watched: bool,
     excluded: HashSet<String>,
     next_ticket: u64,
 }
@@ -69,6 +71,7 @@ impl<C: Call> Gather<C> {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 under_way: Vec::new(),
+                watched: false,
                 excluded: HashSet::new(),
                 next_ticket: 0,
             }),
@@ -99,21 +102,31 @@ impl<C: Call> Gather<C> {
         self.next(&mut state, now)
     }
 
-    /// Waits for the work of a batch. `start` is given what is to be sent beside it if it is late.
-    /// `None` if the work panicked: the next batch must go out all the same.
-    pub async fn watch<T>(
-        &self,
-        work: impl Future<Output = T>,
-        start: impl FnOnce(Batch<C>),
-    ) -> Option<T> {
-        let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
-        if let Ok(done) = timeout(LATE, &mut work).await {
-            return done.ok();
+    /// Gives `start` what is to be sent beside batches that are late, until all of them are.
+    ///
+    /// One timer for all of them: each would be the next to go off, and setting such a one wakes the
+    /// runtime.
+    pub async fn watch(&self, start: impl Fn(Batch<C>)) {
+        loop {
+            // The same moment for both, so that no batch becomes late between them.
+            let now = Instant::now();
+            if let Some(batch) = self.late(now) {
+                start(batch);
+            }
+            let Some(late) = self.next_late(now) else {
+                return;
+            };
+            sleep_until(late).await;
         }
-        if let Some(batch) = self.late(Instant::now()) {
-            start(batch);
-        }
-        work.await.ok()
+    }
+
+    /// When the next batch will be late; `None` ends the watch.
+    fn next_late(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state();
+        let mut lates = state.under_way.iter().map(|(_, sent)| *sent + LATE);
+        let next = lates.find(|late| *late > now);
+        state.watched = next.is_some();
+        next
     }
 
     /// Takes back what waits, if it is wanted.
@@ -172,6 +185,7 @@ impl<C: Call> Gather<C> {
         state.under_way.push((ticket, now));
         Some(Batch {
             calls,
+            unwatched: !mem::replace(&mut state.watched, true),
             ticket,
             excluded,
         })
@@ -182,8 +196,15 @@ impl<C: Call> Gather<C> {
     }
 }
 
+/// `None` if the work of a batch panicked: the next one must go out all the same.
+pub async fn unless_it_panics<T>(work: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(work).catch_unwind().await.ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[derive(Debug)]
@@ -308,24 +329,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_watches_a_late_batch_starts_another_one() {
-        let gather = gather();
-        let _first = gather.add(Put("a", 1)).unwrap();
+    async fn who_watches_starts_another_batch_beside_a_late_one() {
+        // Also one that begins to watch when it is late already.
+        for pause in [Duration::ZERO, LATE] {
+            let gather = gather();
+            let first = gather.add(Put("a", 1)).unwrap();
+            assert!(first.unwatched);
+            gather.state().waiting.push_back(Put("b", 1));
+            thread::sleep(pause);
+            let started = Mutex::default();
+            gather
+                .watch(|batch| *started.lock().unwrap() = Some(batch))
+                .await;
+            let beside = started.into_inner().unwrap().unwrap();
+            assert_eq!(keys(Some(&beside)), ["b"]);
+            assert!(!beside.unwatched);
+            assert!(gather.ended(&first).is_none());
+            assert!(gather.ended(&beside).is_none());
+            let next = gather.add(Put("c", 1)).unwrap();
+            assert!(next.unwatched, "nothing was under way any more");
+        }
+    }
+
+    #[test]
+    fn every_batch_is_watched_until_it_is_late() {
+        let (gather, begun) = (gather(), Instant::now());
+        let first = gather.add(Put("a", 1)).unwrap();
+        let sent = gather.state().under_way[0].1;
+        assert_eq!(gather.next_late(begun), Some(sent + LATE));
         gather.state().waiting.push_back(Put("b", 1));
-        let mut started = None;
-        let work = tokio::time::sleep(2 * LATE);
-        gather.watch(work, |batch| started = Some(batch)).await;
-        assert_eq!(keys(started.as_ref()), ["b"]);
+        let second = gather.ended(&first).unwrap();
+        assert!(!second.unwatched);
+        let sent = gather.state().under_way[0].1;
+        assert_eq!(gather.next_late(begun), Some(sent + LATE));
+        assert_eq!(gather.next_late(sent + LATE), None);
+        assert!(gather.ended(&second).is_none());
+        assert!(gather.add(Put("c", 1)).unwrap().unwatched);
     }
 
     #[tokio::test]
-    async fn a_panic_is_the_end_of_its_own_batch_only() {
-        let gather = gather();
-        let first = gather.add(Put("a", 1)).unwrap();
-        gather.state().waiting.push_back(Put("b", 1));
-        let work = async { panic!("on purpose") };
-        let done: Option<()> = gather.watch(work, |_| ()).await;
+    async fn a_panic_is_told() {
+        let done: Option<()> = unless_it_panics(async { panic!("on purpose") }).await;
         assert_eq!(done, None);
-        assert_eq!(keys(gather.ended(&first).as_ref()), ["b"]);
     }
 }

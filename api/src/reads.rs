@@ -10,7 +10,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use crate::{
     config::Config,
     database::{Line, Query, Waiting},
-    gather::{Batch, Call, Gather, Limits},
+    gather::{Batch, Call, Gather, Limits, unless_it_panics},
     metrics::Metrics,
     problem::Problem,
 };
@@ -93,13 +93,13 @@ impl Inner {
         tokio::spawn(Box::pin(async move {
             let mut next = Some(batch);
             while let Some(mut batch) = next {
+                if batch.unwatched {
+                    self.clone().watch();
+                }
                 let mut lookups = mem::take(&mut batch.calls);
                 self.batches.observe(lookups.len() as f64);
                 lookups.sort_unstable_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
-                let found = self.gather.watch(self.find_all(&lookups), |late| {
-                    self.clone().start(late);
-                });
-                let found = found.await;
+                let found = unless_it_panics(self.find_all(&lookups)).await;
                 // The next ones first: these have their answers.
                 next = self.gather.ended(&batch);
                 // Who gets no answer says that something went wrong.
@@ -108,6 +108,13 @@ impl Inner {
                 }
             }
         }));
+    }
+
+    fn watch(self: Arc<Self>) {
+        tokio::spawn(async move {
+            let start = |batch| self.clone().start(batch);
+            self.gather.watch(start).await;
+        });
     }
 
     /// Each item once; `lookups` are in the order of their keys.

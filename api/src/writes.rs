@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     config::Config,
     database::{Line, Waiting, silent},
-    gather::{Batch, Call, Gather, Limits},
+    gather::{Batch, Call, Gather, Limits, unless_it_panics},
     key_queues::KeyQueues,
     metrics::Metrics,
     problem::Problem,
@@ -127,13 +127,22 @@ impl Inner {
             };
             let mut next = Some(batch);
             while let Some(mut batch) = next {
+                if batch.unwatched {
+                    self.clone().watch();
+                }
                 let changes = mem::take(&mut batch.calls);
                 self.batches.observe(changes.len() as f64);
-                let together = self.clone().together(changes);
-                gather
-                    .watch(together, |late| self.clone().start(late))
-                    .await;
+                unless_it_panics(self.clone().together(changes)).await;
                 next = gather.ended(&batch);
+            }
+        });
+    }
+
+    fn watch(self: Arc<Self>) {
+        tokio::spawn(async move {
+            if let Some(gather) = &self.gather {
+                let start = |batch| self.clone().start(batch);
+                gather.watch(start).await;
             }
         });
     }

@@ -19,6 +19,7 @@ mod faults_killed;
 mod faults_locks;
 mod faults_refusals;
 mod faults_sessions;
+mod faults_slow;
 mod faults_unknown;
 mod floods;
 mod foreign_tables;
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         faults_locks::tests(),
         faults_refusals::tests(),
         faults_sessions::tests(),
+        faults_slow::tests(),
         faults_unknown::tests(),
         floods::tests(),
         foreign_tables::tests(),

@@ -1,0 +1,50 @@
+//! A database that takes its time, for some of what it is asked.
+
+use std::time::Duration;
+
+use tests::{Client, Engine, Env, client::Call, item, load::told};
+use tokio::{task::JoinSet, time::sleep};
+
+tests::list! {
+    FaultsOnly(Engine::Postgres) => what_takes_its_time_keeps_nothing_else_waiting
+}
+
+/// Also after there was as much of it as may be at once.
+async fn what_takes_its_time_keeps_nothing_else_waiting(env: Env) {
+    let url = env
+        .server()
+        .url_of_ordinary_user(env.database().name())
+        .await;
+    let kvd = env.kvd().arg("--database-max-connections", "8");
+    let kvd = kvd.env("DATABASE_URL", url).start().await;
+    kvd.create_all(["fast", "slow-0", "slow-1", "slow-2", "slow-3"])
+        .await;
+    let slow = "CREATE POLICY slow ON items \
+                USING (key = 'fast' OR (SELECT pg_sleep(1)) IS NOT NULL)";
+    for sql in [slow, "ALTER TABLE items ENABLE ROW LEVEL SECURITY"] {
+        let _done = env.database().execute(sql).await;
+    }
+    let read: fn(&Client, &str) -> Call = |kvd, key| kvd.get(&item(key));
+    let write: fn(&Client, &str) -> Call = |kvd, key| kvd.put(&item(key), "new");
+    // Half of the sessions are for reads, a quarter for writes.
+    for (most, call) in [(4, read), (2, write)] {
+        let mut slow = JoinSet::new();
+        for n in 0..most {
+            slow.spawn(told(call(&kvd, &format!("slow-{n}"))));
+            sleep(Duration::from_millis(50)).await;
+        }
+        // There is no place beside them, so it goes when the first has ended.
+        let fast = told(call(&kvd, "fast")).await;
+        assert_eq!(fast.status(), 200);
+        for slow in slow.join_all().await {
+            assert_eq!(slow.status(), 200);
+            assert!(slow.taken < 4 * fast.taken, "{fast:?} {slow:?}");
+        }
+        let slow = tokio::spawn(told(call(&kvd, "slow-0")));
+        sleep(Duration::from_millis(5)).await;
+        let fast = told(call(&kvd, "fast")).await;
+        let slow = slow.await.expect("an answer");
+        assert_eq!((fast.status(), slow.status()), (200, 200));
+        assert!(2 * fast.taken < slow.taken, "{fast:?} {slow:?}");
+    }
+}
