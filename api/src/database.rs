@@ -279,9 +279,9 @@ impl<T> Waiting<T> {
     }
 
     /// A problem is logged with the request's id where it is made.
-    pub fn failed(self, problem: impl FnOnce() -> Problem) {
-        let problem = match &self.request {
-            Some(id) => id.clone().in_scope(problem),
+    pub fn failed(mut self, problem: impl FnOnce() -> Problem) {
+        let problem = match self.request.take() {
+            Some(id) => id.in_scope(problem),
             None => problem(),
         };
         self.tell(Err(problem));

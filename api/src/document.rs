@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     config::Config,
     items::Items,
-    operations, params,
+    operations::OPERATIONS,
+    params,
     problem::{Code, Problem},
 };
 
@@ -92,14 +93,14 @@ pub fn document(service: &OpenApiService<Items, ()>, config: &Config) -> String 
     let mut document: Value =
         serde_json::from_str(&service.spec()).expect("the framework writes JSON");
     restore_slash(&mut document["paths"]);
-    for path in members(&mut document["paths"]) {
-        for operation in members(path) {
-            let id = operation["operationId"].as_str().unwrap_or_default();
-            let (_, codes) = operations::PROBLEMS
+    for (path, methods) in members(&mut document["paths"]) {
+        for (method, operation) in members(methods) {
+            let described = OPERATIONS
                 .iter()
-                .find(|(operation, _)| *operation == id)
-                .expect("every operation lists its problems");
-            describe_answers(&mut operation["responses"], codes);
+                .find(|described| described.path == path && described.method == method)
+                .expect("every operation is described");
+            operation["operationId"] = described.id.into();
+            describe_answers(&mut operation["responses"], described.problems);
             allow_empty_cursor(operation);
         }
     }
@@ -113,9 +114,8 @@ pub fn document(service: &OpenApiService<Items, ()>, config: &Config) -> String 
     format!("{document:#}\n")
 }
 
-fn members(object: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let members = object.as_object_mut().into_iter().flatten();
-    members.map(|(_, member)| member)
+fn members(object: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    object.as_object_mut().into_iter().flatten()
 }
 
 /// The framework drops the slash at the end of a path.
@@ -142,7 +142,7 @@ fn allow_empty_cursor(operation: &mut Value) {
 /// The codes of every problem, with an example each, and an example of every header. The framework
 /// also writes the names of headers in capitals.
 fn describe_answers(answers: &mut Value, codes: &[Code]) {
-    for (status, answer) in answers.as_object_mut().into_iter().flatten() {
+    for (status, answer) in members(answers) {
         let problem = answer.pointer_mut("/content/application~1problem+json");
         if let Some(problem) = problem {
             problem["examples"] = examples(codes, status);
@@ -198,7 +198,8 @@ fn limit_values(document: &mut Value, most: u32) {
         value["description"] = format!("UTF-8 text without U+0000, at most {most} bytes.").into();
         value["maxLength"] = most.into();
     }
-    for operation in members(&mut document["paths"]).flat_map(members) {
+    let paths = members(&mut document["paths"]);
+    for (_, operation) in paths.flat_map(|(_, methods)| members(methods)) {
         if let Some(body) = operation.get_mut("requestBody") {
             body["description"] = format!("A value has at most {most} bytes.").into();
         }

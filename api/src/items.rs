@@ -42,7 +42,7 @@ impl Items {
     ///
     /// Stores a value under a key that does not exist yet. A key is 1 to 512 bytes of UTF-8 without
     /// control characters, and neither `.` nor `..`. A value is UTF-8 text without U+0000.
-    #[oai(path = "/items", method = "post", operation_id = "create_item")]
+    #[oai(path = "/items", method = "post")]
     async fn create_item(
         &self,
         Data(limits): Data<&RequestLimits>,
@@ -64,7 +64,7 @@ impl Items {
     /// Read an item
     ///
     /// With `If-None-Match` the tag of a copy one has: 304 if the copy is still good.
-    #[oai(path = "/items/:key", method = "get", operation_id = "get_item")]
+    #[oai(path = "/items/:key", method = "get")]
     async fn get_item(
         &self,
         /// The key, percent-encoded: one path segment.
@@ -96,7 +96,7 @@ impl Items {
     /// Overwrites the value of a key that exists. `upsert=true` also creates it, and
     /// `If-None-Match: *` creates only. `If-Match` with the tag one has read makes it a
     /// compare-and-set.
-    #[oai(path = "/items/:key", method = "put", operation_id = "update_item")]
+    #[oai(path = "/items/:key", method = "put")]
     async fn update_item(
         &self,
         Data(limits): Data<&RequestLimits>,
@@ -138,7 +138,7 @@ impl Items {
     /// Delete an item
     ///
     /// For good: a key that is created again is another item, with another tag.
-    #[oai(path = "/items/:key", method = "delete", operation_id = "delete_item")]
+    #[oai(path = "/items/:key", method = "delete")]
     async fn delete_item(
         &self,
         Data(limits): Data<&RequestLimits>,
@@ -171,7 +171,7 @@ impl Items {
     ///
     /// Ordered by key, byte for byte. By `page`, or by `cursor`: a walk that costs the same however
     /// deep it is, sees no key twice and skips none that stays in place.
-    #[oai(path = "/items", method = "get", operation_id = "list_items")]
+    #[oai(path = "/items", method = "get")]
     async fn list_items(
         &self,
         /// Number of the page, from 1 (the default). Not together with `cursor`.

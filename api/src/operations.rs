@@ -17,46 +17,58 @@ use crate::{
 
 /// An operation of the document.
 pub trait Operation: Send + Sync + 'static {
-    const ID: &'static str;
     /// What it can answer instead of success, by status.
     const PROBLEMS: &'static [Code];
 }
 
+/// An operation as the document finds it.
+///
+/// Its id stands here and not with its handler, since the framework would write it into each answer.
+pub struct Described {
+    pub path: &'static str,
+    pub method: &'static str,
+    pub id: &'static str,
+    pub problems: &'static [Code],
+}
+
 macro_rules! operations {
-    ($($name:ident $id:literal [$($code:ident),*])*) => {
+    ($($name:ident $path:literal $method:literal $id:literal [$($code:ident),*])*) => {
         $(
             pub struct $name;
 
             impl Operation for $name {
-                const ID: &'static str = $id;
                 const PROBLEMS: &'static [Code] = &[$(Code::$code),*];
             }
         )*
 
-        /// The problems of all operations, by the operations' ids.
-        pub const PROBLEMS: &[(&str, &[Code])] = &[$(($name::ID, $name::PROBLEMS)),*];
+        pub const OPERATIONS: &[Described] = &[$(Described {
+            path: $path,
+            method: $method,
+            id: $id,
+            problems: $name::PROBLEMS,
+        }),*];
     };
 }
 
 operations! {
-    CreateItem "create_item" [
+    CreateItem "/items/" "post" "create_item" [
         InvalidRequest, InvalidKey, InvalidValue, RequestTimeout, KeyExists, ValueTooLarge,
         UnsupportedMediaType, RateLimited, Internal, DatabaseUnavailable, Overloaded, OutcomeUnknown
     ]
-    GetItem "get_item" [
+    GetItem "/items/{key}" "get" "get_item" [
         InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, RateLimited, Internal,
         DatabaseUnavailable, Overloaded
     ]
-    UpdateItem "update_item" [
+    UpdateItem "/items/{key}" "put" "update_item" [
         InvalidRequest, InvalidKey, InvalidValue, ItemNotFound, RequestTimeout, PreconditionFailed,
         ValueTooLarge, UnsupportedMediaType, RateLimited, Internal, DatabaseUnavailable, Overloaded,
         OutcomeUnknown
     ]
-    DeleteItem "delete_item" [
+    DeleteItem "/items/{key}" "delete" "delete_item" [
         InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, RateLimited, Internal,
         DatabaseUnavailable, Overloaded, OutcomeUnknown
     ]
-    ListItems "list_items" [
+    ListItems "/items/" "get" "list_items" [
         InvalidRequest, RateLimited, Internal, DatabaseUnavailable, Overloaded
     ]
 }

@@ -1,7 +1,7 @@
 //! The committed OpenAPI document is the one that kvd serves: whoever changes the API sees it in
 //! the diff.
 
-use std::{env, fs, path::Path};
+use std::{collections::BTreeSet, env, fs, path::Path};
 
 use api::{
     config::Config,
@@ -9,7 +9,7 @@ use api::{
     document::{document, service},
     items::Items,
     metrics::Metrics,
-    operations,
+    operations::OPERATIONS,
     problem::Code,
 };
 use clap::Parser;
@@ -39,20 +39,25 @@ fn the_committed_document_is_the_served_one() {
 #[test]
 fn every_problem_of_an_operation_has_an_example() {
     let document: Value = serde_json::from_str(&served()).unwrap();
-    for (id, codes) in operations::PROBLEMS {
-        let operation = document["paths"]
-            .as_object()
-            .unwrap()
-            .values()
-            .flat_map(|path| path.as_object().unwrap().values())
-            .find(|operation| operation["operationId"] == *id)
-            .unwrap();
-        for code in *codes {
+    for described in OPERATIONS {
+        let operation = &document["paths"][described.path][described.method];
+        for code in described.problems {
             let answer = &operation["responses"][code.status().as_str()];
             let example = &answer["content"]["application/problem+json"]["examples"][code.as_str()];
-            assert_eq!(example["value"]["code"], code.as_str(), "{id}");
+            assert_eq!(example["value"]["code"], code.as_str(), "{}", described.id);
         }
     }
+}
+
+#[test]
+fn operations_have_ids_of_their_own() {
+    let document: Value = serde_json::from_str(&served()).unwrap();
+    let paths = document["paths"].as_object().unwrap().values();
+    let ids: BTreeSet<_> = paths
+        .flat_map(|path| path.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.len(), OPERATIONS.len(), "{ids:?}");
 }
 
 #[test]
