@@ -16,7 +16,8 @@ PROGRAMS = ("initdb", "postgres", "pg_isready", "psql", "pgbench")
 # As in production, but for two: nothing runs by itself in the middle of a round. Checkpoints are put off beyond the
 # end, and the table is vacuumed before every round instead of by autovacuum.
 SETTINGS = {
-    "max_connections": "400",
+    # Those of the last run may still be ending.
+    "max_connections": "1000",
     "shared_buffers": "1GB",
     "fsync": "on",
     "synchronous_commit": "on",

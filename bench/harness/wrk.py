@@ -33,7 +33,9 @@ class Service:
         self, script: str, path: str, arguments: list[str], connections: int, threads: int, seconds: int
     ) -> Sample:
         url = f"http://127.0.0.1:{self.port}{path}"
-        wrk = ["wrk", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "-s", script, url, "--"]
+        wrk = ["wrk", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "-s", script]
+        # A slow answer is a latency; one that never comes is an error.
+        wrk += ["--timeout", "10s", url, "--"]
         text = output_of(wrk + arguments, cwd=SCRIPTS)
         self.server.empty_log()
         counted = json.loads(text.splitlines()[-1])
