@@ -368,8 +368,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_told() {
+    async fn a_panic_is_the_end_of_its_own_batch_only() {
+        let gather = gather();
+        let first = gather.add(Put("a", 1)).unwrap();
+        gather.state().waiting.push_back(Put("b", 1));
         let done: Option<()> = unless_it_panics(async { panic!("on purpose") }).await;
         assert_eq!(done, None);
+        assert_eq!(keys(gather.ended(&first).as_ref()), ["b"]);
     }
 }
