@@ -6,7 +6,7 @@ use clap::{
     CommandFactory, FromArgMatches, Parser, ValueEnum, builder::BoolishValueParser,
     parser::ValueSource,
 };
-use entity::DatabaseUrl;
+use database::DatabaseUrl;
 use humantime::{format_duration, parse_duration};
 use poem::http::HeaderName;
 use settings::NoSettings;
@@ -175,7 +175,7 @@ impl Config {
             None => Err(NoSettings::mistake(
                 "no database: give --database-url or DATABASE_URL, or --dev for an embedded one",
             )),
-            Some(url) if config.migrate && url.lends_sessions() => Err(NoSettings::mistake(
+            Some(url) if config.migrate && url.pools_transactions() => Err(NoSettings::mistake(
                 "--migrate needs a session of its own: with pool_mode=transaction run kvctl migrate \
                  on the server itself",
             )),

@@ -8,13 +8,10 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
+use database::{Connector, Engine, Failure, Pool, PooledSession, Session, SessionSettings};
 use entity::{
-    Engine, Item, Key,
-    database::{Connector, SessionSettings},
-    failure::{Failure, failure},
+    Item, Key,
     list::{self, Listing, Page},
-    pool::{Held, Pool},
-    session::Session,
     write::{Outcome, Write},
 };
 use migration::migrate::{self, Status};
@@ -199,7 +196,7 @@ impl Line {
             let held = self.acquire().await?;
             let done = timeout(self.timeout, query.ask(&held)).await;
             let done = done.unwrap_or_else(|_| Err(silent()));
-            let failed = done.as_ref().err().map(failure);
+            let failed = done.as_ref().err().map(Failure::of);
             self.put_back(held, failed);
             match failed {
                 Some(Failure::Unknown | Failure::NoConnection)
@@ -217,13 +214,13 @@ impl Line {
     ///
     /// # Errors
     /// See [`Pool::acquire`].
-    pub async fn acquire(&self) -> Result<Held, DbErr> {
+    pub async fn acquire(&self) -> Result<PooledSession, DbErr> {
         let held = self.pool.acquire().await;
         held.inspect_err(|error| self.outage.failed(error))
     }
 
     /// After a call, and what it failed for if it did.
-    pub fn put_back(&self, held: Held, failed: Option<Failure>) {
+    pub fn put_back(&self, held: PooledSession, failed: Option<Failure>) {
         match failed {
             Some(Failure::Unknown | Failure::NoConnection) => {
                 self.outage.failed(&"a connection broke or fell silent");

@@ -3,13 +3,8 @@
 
 use std::fmt;
 
-use entity::{
-    ETag,
-    failure::{Failure, failure},
-    key::InvalidKey,
-    value::InvalidValue,
-    write::WriteError,
-};
+use database::Failure;
+use entity::{ETag, key::InvalidKey, value::InvalidValue, write::WriteError};
 use poem::{
     IntoResponse, Response,
     http::{HeaderValue, Method, header},
@@ -142,7 +137,7 @@ impl Problem {
     /// The error of a statement that wrote nothing.
     pub fn not_written(error: &DbErr) -> Self {
         let unavailable = |detail: &str| Self::database_unavailable(detail);
-        let problem = match failure(error) {
+        let problem = match Failure::of(error) {
             Failure::NoConnection => {
                 unavailable("No connection could be had. Nothing was written.")
             }
@@ -160,7 +155,7 @@ impl Problem {
             Failure::Refused => Self::internal(),
         };
         let code = problem.code.as_str();
-        request_id::log(|| match failure(error) {
+        request_id::log(|| match Failure::of(error) {
             // That the database is lost is said once, not for each request.
             Failure::NoConnection => tracing::debug!(%error, code, "database"),
             _ => tracing::error!(%error, code, "database"),

@@ -2,7 +2,8 @@
 
 use std::{mem, sync::Arc};
 
-use entity::{Item, Key, read, session::Session};
+use database::Session;
+use entity::{Item, Key, read};
 use prometheus::Histogram;
 use sea_orm::DbErr;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};

@@ -7,11 +7,7 @@ use std::{
     time::Duration,
 };
 
-use entity::{
-    Engine,
-    database::{Connector, SessionSettings},
-    failure::{Failure, failure},
-};
+use database::{Connector, Engine, Failure, SessionSettings};
 use migration::migrate::{self, HandMade, MigrateError};
 use sea_orm::DatabaseConnection;
 use tokio::{
@@ -152,16 +148,7 @@ fn is_passing(error: &MigrateError) -> bool {
     match error {
         MigrateError::Locked => true,
         MigrateError::ForeignTable(_) | MigrateError::Encoding(_) | MigrateError::Newer(_) => false,
-        MigrateError::Database(error) => match failure(error) {
-            Failure::NoConnection
-            | Failure::Unknown
-            | Failure::RolledBack
-            | Failure::Locked
-            | Failure::Cancelled
-            | Failure::NoRoom
-            | Failure::ReadOnly => true,
-            Failure::Duplicate | Failure::NotMigrated | Failure::Refused => false,
-        },
+        MigrateError::Database(error) => Failure::of(error).may_pass(),
     }
 }
 

@@ -4,10 +4,9 @@
 
 use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 
+use database::{Engine, Failure, PooledSession};
 use entity::{
-    Engine, Key,
-    failure::{Failure, failure},
-    pool::Held,
+    Key,
     write::{Claim, Done, Locked, Outcome, Write, WriteError, write, write_together},
 };
 use prometheus::Histogram;
@@ -154,7 +153,7 @@ impl Inner {
             Err(error) => return fail(changes, &WriteError::NotWritten(error)),
         };
         if let Err(error) = self.lend(&held).await {
-            self.line.put_back(held, Some(failure(&error)));
+            self.line.put_back(held, Some(Failure::of(&error)));
             return fail(changes, &WriteError::NotWritten(error));
         }
         // Only now, that there is a connection. Who gave up in the meantime has been answered.
@@ -170,8 +169,8 @@ impl Inner {
                     }
                 }
             }
-            Err(WriteError::NotWritten(error)) if is_of_one(failure(&error), changes.len()) => {
-                let same = match failure(&error) {
+            Err(WriteError::NotWritten(error)) if is_of_one(Failure::of(&error), changes.len()) => {
+                let same = match Failure::of(&error) {
                     Failure::Locked => self.of_same_keys(&changes),
                     _ => Vec::new(),
                 };
@@ -195,12 +194,16 @@ impl Inner {
         })
     }
 
-    async fn lend(&self, held: &Held) -> Result<(), DbErr> {
-        let lent = timeout(self.line.timeout, held.lend()).await;
+    async fn lend(&self, held: &PooledSession) -> Result<(), DbErr> {
+        let lent = timeout(self.line.timeout, held.begin_pooled()).await;
         lent.unwrap_or_else(|_| Err(silent()))
     }
 
-    async fn send(&self, held: &Held, changes: &[Change]) -> Result<Vec<Option<Done>>, WriteError> {
+    async fn send(
+        &self,
+        held: &PooledSession,
+        changes: &[Change],
+    ) -> Result<Vec<Option<Done>>, WriteError> {
         match changes {
             [] => Ok(Vec::new()),
             [only] => {
@@ -217,7 +220,7 @@ impl Inner {
 
     async fn send_one(
         &self,
-        held: &Held,
+        held: &PooledSession,
         change: &Write,
         claim: &Claim,
     ) -> Result<Done, WriteError> {
@@ -316,7 +319,7 @@ fn is_of_one(failure: Failure, writes: usize) -> bool {
 fn failure_of<T>(done: &Result<T, WriteError>) -> Option<Failure> {
     match done {
         Err(WriteError::Unknown(_)) => Some(Failure::Unknown),
-        Err(WriteError::NotWritten(error)) => Some(failure(error)),
+        Err(WriteError::NotWritten(error)) => Some(Failure::of(error)),
         Err(WriteError::Abandoned | WriteError::Contended) | Ok(_) => None,
     }
 }

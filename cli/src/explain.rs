@@ -2,11 +2,8 @@
 
 use std::{io, path::Path};
 
-use entity::{
-    DatabaseUrl, Engine,
-    failure::{Failure, failure},
-    write::WriteError,
-};
+use database::{DatabaseUrl, Engine, Failure};
+use entity::write::WriteError;
 use migration::migrate::MigrateError;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
@@ -56,7 +53,7 @@ fn no_file(path: &Path) -> &'static str {
 /// Why a statement failed.
 pub fn failed(error: &DbErr) -> String {
     let why = cause(error);
-    match failure(error) {
+    match Failure::of(error) {
         Failure::NotMigrated => NOT_MIGRATED.to_owned(),
         Failure::NoConnection => {
             format!("no connection to the database: {why}; try again when it is back")
@@ -95,7 +92,9 @@ pub fn failed(error: &DbErr) -> String {
 pub fn unwritten(error: &WriteError) -> String {
     match error {
         WriteError::Abandoned | WriteError::Contended => format!("{error}; try again"),
-        WriteError::NotWritten(error) if failure(error) == Failure::NotMigrated => failed(error),
+        WriteError::NotWritten(error) if Failure::of(error) == Failure::NotMigrated => {
+            failed(error)
+        }
         WriteError::NotWritten(error) => format!("nothing was written: {}", failed(error)),
         WriteError::Unknown(error) => format!(
             "the connection broke, and the write may or may not have been applied: {}; \

@@ -21,11 +21,7 @@ pub mod table;
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use entity::{
-    DatabaseUrl,
-    database::{Connector, SessionSettings},
-    session::Session,
-};
+use database::{Connector, DatabaseUrl, Session, SessionSettings};
 use migration::migrate;
 use sea_orm::{DatabaseConnection, DbErr};
 use settings::NoSettings;
@@ -127,7 +123,7 @@ impl Context {
                         postgres://, mysql:// or sqlite://";
             return Err(CliError::Usage(line.to_owned()));
         };
-        if url.lends_sessions() {
+        if url.pools_transactions() {
             let line = "kvctl needs a session of its own: give it the URL of the server itself, \
                         without pool_mode=transaction";
             return Err(CliError::Usage(line.to_owned()));

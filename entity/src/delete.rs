@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use database::Failure;
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
     QueryOrder, QuerySelect, SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -9,7 +10,6 @@ use sea_orm::{
 
 use crate::{
     ETag,
-    failure::{Failure, failure},
     item::{Column, Entity},
     write::{MAX_RERUNS, WriteError},
 };
@@ -49,7 +49,7 @@ pub async fn delete(pool: &DatabaseConnection, delete: &Delete) -> Result<Delete
     keys.dedup();
     for _ in 0..MAX_RERUNS {
         match attempt(pool, &keys, delete).await {
-            Err(WriteError::NotWritten(error)) if failure(&error) == Failure::RolledBack => {}
+            Err(WriteError::NotWritten(error)) if Failure::of(&error) == Failure::RolledBack => {}
             done => return done,
         }
     }

@@ -1,34 +1,7 @@
 //! What an operator wants to know of a database.
 
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement};
-
-/// The server behind a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// PostgreSQL, MySQL, MariaDB or SQLite.
-    pub engine: &'static str,
-    pub version: String,
-}
-
-/// Asks the server what it is.
-///
-/// # Errors
-/// What the database said.
-pub async fn server(db: &impl ConnectionTrait) -> Result<Server, DbErr> {
-    let sql = match db.get_database_backend() {
-        DbBackend::Postgres => "SELECT current_setting('server_version') AS version",
-        DbBackend::MySql => "SELECT version() AS version",
-        _ => "SELECT sqlite_version() AS version",
-    };
-    let version: String = one(db, sql).await?.try_get("", "version")?;
-    let engine = match db.get_database_backend() {
-        DbBackend::Postgres => "PostgreSQL",
-        DbBackend::MySql if version.contains("MariaDB") => "MariaDB",
-        DbBackend::MySql => "MySQL",
-        _ => "SQLite",
-    };
-    Ok(Server { engine, version })
-}
+use database::Server;
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
 /// The bytes on disk of the table `items`, its values and its indexes. MySQL and MariaDB tell the
 /// size of its file only to users with the right `PROCESS`, and to others an estimate.
@@ -38,12 +11,12 @@ pub async fn server(db: &impl ConnectionTrait) -> Result<Server, DbErr> {
 pub async fn disk_bytes(db: &impl ConnectionTrait) -> Result<u64, DbErr> {
     match db.get_database_backend() {
         DbBackend::Postgres => bytes(db, "SELECT pg_total_relation_size('items') AS bytes").await,
-        DbBackend::MySql => match server(db).await?.engine {
-            "MariaDB" => match bytes(db, MARIADB_FILE).await {
+        DbBackend::MySql => match Server::of(db).await?.is_mariadb() {
+            true => match bytes(db, MARIADB_FILE).await {
                 Err(_) => bytes(db, MYSQL_ESTIMATE).await,
                 size => size,
             },
-            _ => match bytes(db, MYSQL_FILE).await {
+            false => match bytes(db, MYSQL_FILE).await {
                 Err(_) => {
                     // Otherwise it tells what it knew some time in the last day.
                     let fresh = "SET SESSION information_schema_stats_expiry = 0";
@@ -67,14 +40,8 @@ const SQLITE_PAGES: &str = "SELECT CAST(total(pgsize) AS INTEGER) AS bytes FROM 
     WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name = 'items')";
 
 async fn bytes(db: &impl ConnectionTrait, sql: &str) -> Result<u64, DbErr> {
-    Ok(one(db, sql)
-        .await?
-        .try_get::<i64>("", "bytes")?
-        .unsigned_abs())
-}
-
-async fn one(db: &impl ConnectionTrait, sql: &str) -> Result<QueryResult, DbErr> {
     let statement = Statement::from_string(db.get_database_backend(), sql);
     let row = db.query_one_raw(statement).await?;
-    row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))
+    let row = row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?;
+    Ok(row.try_get::<i64>("", "bytes")?.unsigned_abs())
 }

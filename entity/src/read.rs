@@ -1,5 +1,6 @@
 //! Looking up items by their keys.
 
+use database::{Session, statement_error};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
     QuerySelect, Statement, Values,
@@ -9,7 +10,6 @@ use sea_orm::{
 use crate::{
     ETag,
     item::{Column, Entity, Model},
-    session::{Session, statement_error},
 };
 
 /// The item of a key. Takes any text, so that rows written by other software can be found too.

@@ -9,10 +9,7 @@ mod m20260101_000001_items;
 pub mod migrate;
 pub mod shape;
 
-use sea_orm_migration::{
-    prelude::{Alias, DynIden, IntoIden, MigrationTrait, MigratorTrait},
-    sea_orm::{ConnectionTrait, DbErr, Statement},
-};
+use sea_orm_migration::prelude::{Alias, DynIden, IntoIden, MigrationTrait, MigratorTrait};
 
 /// The table that records our migrations. Not SeaORM's default name: another application with its
 /// own migrations may share the database.
@@ -29,12 +26,4 @@ impl MigratorTrait for Migrator {
     fn migration_table_name() -> DynIden {
         Alias::new(MIGRATION_TABLE).into_iden()
     }
-}
-
-/// Whether a MySQL-speaking server is MariaDB: their binary no-pad collations have different names.
-async fn is_mariadb(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
-    let version = Statement::from_string(db.get_database_backend(), "SELECT VERSION() AS version");
-    let row = db.query_one_raw(version).await?;
-    let row = row.ok_or_else(|| DbErr::RecordNotFound("the server's version".into()))?;
-    Ok(row.try_get::<String>("", "version")?.contains("MariaDB"))
 }

@@ -1,14 +1,12 @@
 //! The table `items`: created, or on PostgreSQL adopted from one made by hand.
 
+use database::Server;
 use sea_orm_migration::{
     prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager},
     sea_orm::{ConnectionTrait, DbBackend, Statement},
 };
 
-use crate::{
-    is_mariadb,
-    shape::{Shape, shape},
-};
+use crate::shape::{Shape, shape};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -26,7 +24,7 @@ impl MigrationTrait for Migration {
             (Shape::Absent, DbBackend::Postgres) => POSTGRES.to_owned(),
             (Shape::Absent, DbBackend::Sqlite) => SQLITE.to_owned(),
             (Shape::Absent, _) => {
-                let collation = if is_mariadb(db).await? {
+                let collation = if Server::of(db).await?.is_mariadb() {
                     "utf8mb4_nopad_bin"
                 } else {
                     "utf8mb4_0900_bin"

@@ -1,6 +1,7 @@
 //! `kvctl inspect`
 
 use clap::Args;
+use database::Server;
 use entity::{Key, inspect, list, read};
 use migration::migrate;
 use serde_json::{Value, json};
@@ -65,7 +66,7 @@ async fn item(context: &Context, key: &str) -> Result<Members, CliError> {
 
 async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
     let database = context.database().await?;
-    let server = inspect::server(database).await?;
+    let server = Server::of(database).await?;
     let status = migrate::status(database).await?;
     let pending: Vec<_> = status.pending().map(str::to_owned).collect();
     if !json {

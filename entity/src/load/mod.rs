@@ -11,16 +11,12 @@ mod stage;
 
 use std::time::{Duration, Instant};
 
+use database::{Failure, Session};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 use tokio::time::sleep;
 
 use self::dialect::Dialect;
-use crate::{
-    Key, Value,
-    failure::{Failure, failure},
-    session::Session,
-    write::WriteError,
-};
+use crate::{Key, Value, write::WriteError};
 
 /// Lines merged by one statement. So that others wait only briefly where a statement as a whole
 /// locks something: MariaDB's counter of ids.
@@ -247,7 +243,7 @@ impl Staged {
                         loaded,
                     });
                 }
-                Err(error) => match failure(&error) {
+                Err(error) => match Failure::of(&error) {
                     Failure::RolledBack => {
                         self.undo().await?;
                         reruns += 1;
@@ -321,7 +317,9 @@ impl Staged {
         loop {
             session.execute_unprepared("SAVEPOINT chunk").await?;
             match self.merge_chunk(above, chunk).await {
-                Err(error) if failure(&error) == Failure::Locked && Instant::now() < deadline => {
+                Err(error)
+                    if Failure::of(&error) == Failure::Locked && Instant::now() < deadline =>
+                {
                     // There is none if the server is set to take all of the transaction back.
                     session
                         .execute_unprepared("ROLLBACK TO SAVEPOINT chunk")

@@ -1,9 +1,9 @@
 //! How lines get into the temporary table.
 
+use database::Session;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
 
 use super::Line;
-use crate::session::Session;
 
 /// The rows of one `INSERT`: the engines take at least 32 766 parameters, three for each.
 const INSERT_ROWS: usize = 1_000;

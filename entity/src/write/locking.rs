@@ -3,14 +3,11 @@
 //!
 //! Until `COMMIT` is sent nothing is decided, so the write is claimed only then.
 
+use database::{Failure, Session};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Values};
 
 use super::{Action, Claim, Done, Locked, Stamp, Write, WriteError, concluded};
-use crate::{
-    ETag, Value,
-    failure::{Failure, failure},
-    session::Session,
-};
+use crate::{ETag, Value};
 
 pub(super) async fn write(
     session: &Session,
@@ -44,7 +41,7 @@ async fn attempt(
         Err(error) => {
             // A lock wait timeout ends the statement only.
             roll_back(session).await?;
-            return match (failure(&error), &write.action) {
+            return match (Failure::of(&error), &write.action) {
                 (Failure::Duplicate, Action::Create(_)) => Ok(Some(Done::Exists)),
                 (Failure::Duplicate, _) => Ok(None),
                 _ => Err(WriteError::NotWritten(error)),
@@ -68,7 +65,7 @@ async fn commit(session: &Session) -> Result<(), WriteError> {
     let Err(error) = session.execute_unprepared("COMMIT").await else {
         return Ok(());
     };
-    match failure(&error) {
+    match Failure::of(&error) {
         // The server took it back instead.
         Failure::RolledBack | Failure::Locked | Failure::Cancelled | Failure::ReadOnly => {
             roll_back(session).await?;

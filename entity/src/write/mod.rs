@@ -9,14 +9,11 @@ mod locking;
 mod returning;
 mod together;
 
+use database::{Failure, Session};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult};
 
 pub use self::{claim::Claim, together::write_together};
-use crate::{
-    ETag, Item, Key, Precondition, TagMatch, Time, Value,
-    failure::{Failure, failure},
-    session::Session,
-};
+use crate::{ETag, Item, Key, Precondition, TagMatch, Time, Value};
 
 /// How often a write is run again that lost against another one.
 pub(crate) const MAX_RERUNS: u32 = 50;
@@ -116,7 +113,7 @@ fn listed(part: &TagMatch) -> String {
 impl WriteError {
     /// The error of a statement that writes.
     pub(crate) fn of(error: DbErr) -> Self {
-        match failure(&error) {
+        match Failure::of(&error) {
             Failure::Unknown => Self::Unknown(error),
             Failure::NoConnection
             | Failure::Duplicate
@@ -162,7 +159,7 @@ fn concluded(
         Ok(None) if attempts <= MAX_RERUNS => None,
         Ok(None) => Some(Err(WriteError::Contended)),
         Err(WriteError::NotWritten(error))
-            if failure(&error) == Failure::RolledBack && attempts <= MAX_RERUNS =>
+            if Failure::of(&error) == Failure::RolledBack && attempts <= MAX_RERUNS =>
         {
             None
         }

@@ -5,10 +5,11 @@
 //! If by then the answer would be another one, the write is sent again, so a reported tag is one that
 //! the key had and that does not fulfil the precondition.
 
+use database::Session;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::{Action, Claim, Done, Stamp, Write, WriteError, concluded, listed};
-use crate::{Precondition, TagMatch, Value, read, session::Session};
+use crate::{Precondition, TagMatch, Value, read};
 
 /// The statements of one engine. Parameters: `$1` key, then the value where there is one, then the
 /// two parts of the precondition.
@@ -65,7 +66,10 @@ pub(super) async fn write(
     write: &Write,
     claim: &Claim,
 ) -> Result<Done, WriteError> {
-    session.lend().await.map_err(WriteError::NotWritten)?;
+    session
+        .begin_pooled()
+        .await
+        .map_err(WriteError::NotWritten)?;
     if !claim.take() {
         return Err(WriteError::Abandoned);
     }

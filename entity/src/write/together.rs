@@ -8,13 +8,11 @@
 //! then replaced. Where it was deleted another one may have been created in its place: such a write is
 //! sent again.
 
+use database::{Session, statement_error};
 use sea_orm::sqlx::{self, Row, postgres::PgRow};
 
 use super::{Action, Done, Stamp, Write, WriteError, listed};
-use crate::{
-    ETag,
-    session::{Session, statement_error},
-};
+use crate::ETag;
 
 const STORE: i16 = 0;
 const STORE_OR_CREATE: i16 = 1;

@@ -17,11 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use crate::{
-    database::Connector,
-    failure::{Failure, by_cause},
-    session::Session,
-};
+use crate::{connector::Connector, failure::Failure, session::Session};
 
 /// Sessions idle for longer are pinged before they are used again: in that time a server, a proxy
 /// or a firewall may have dropped them, and a write sent on such a session has no known outcome.
@@ -49,7 +45,7 @@ const PAUSES: [Duration; 5] = [
     Duration::from_millis(200),
 ];
 
-/// At most so many sessions, opened as they are needed.
+/// A bounded number of sessions, opened as they are needed.
 #[derive(Clone)]
 pub struct Pool(Arc<Inner>);
 
@@ -76,14 +72,15 @@ struct Idle {
     since: Instant,
 }
 
-/// A session that nobody else has meanwhile. Ends when it is dropped; see [`Held::give_back`].
-pub struct Held {
+/// A session that no other request has meanwhile. It ends when it is dropped; see
+/// [`PooledSession::give_back`].
+pub struct PooledSession {
     open: Open,
     pool: Arc<Inner>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Deref for Held {
+impl Deref for PooledSession {
     type Target = Session;
 
     fn deref(&self) -> &Session {
@@ -91,7 +88,7 @@ impl Deref for Held {
     }
 }
 
-impl Held {
+impl PooledSession {
     /// Lets others use it: nothing is under way on it, and it is sound.
     pub fn give_back(self) {
         self.pool.take_back(self.open);
@@ -125,7 +122,7 @@ impl Pool {
     ///
     /// # Errors
     /// None was to be had in time, or the database refuses for a reason that does not pass.
-    pub async fn acquire(&self) -> Result<Held, DbErr> {
+    pub async fn acquire(&self) -> Result<PooledSession, DbErr> {
         let pool = self.0.clone();
         let deadline = Instant::now() + pool.time;
         let place = timeout_at(deadline, pool.places.clone().acquire_owned()).await;
@@ -133,7 +130,7 @@ impl Pool {
             return Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
         };
         let open = pool.open(deadline).await?;
-        Ok(Held {
+        Ok(PooledSession {
             open,
             pool,
             _place: place,
@@ -199,8 +196,8 @@ impl Inner {
         if since.elapsed() < PING_AFTER_IDLE {
             return Some(open);
         }
-        let time = if self.connector.lends_sessions() {
-            // A pooler may keep everybody waiting for a connection of the server.
+        let time = if self.connector.pools_transactions() {
+            // A pooler may keep its clients waiting for a connection of the server.
             deadline.saturating_duration_since(Instant::now()) / 2
         } else {
             PING_TIME.min(self.time / 4)
@@ -214,7 +211,7 @@ impl Inner {
     }
 
     fn take_back(&self, mut open: Open) {
-        if open.since.elapsed() > MAX_AGE || open.session.is_lent() {
+        if open.since.elapsed() > MAX_AGE || open.session.has_begun_pooled() {
             return retire(open);
         }
         let mut idle = self.idle();
@@ -243,7 +240,7 @@ fn may_pass(error: &DbErr) -> bool {
     let DbErr::Conn(RuntimeErr::SqlxError(cause)) = error else {
         return false;
     };
-    matches!(by_cause(cause), Failure::NoConnection | Failure::Unknown)
+    Failure::of_cause(cause).may_pass()
 }
 
 /// Says goodbye, which the server would miss in its log.

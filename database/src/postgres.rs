@@ -1,8 +1,8 @@
-//! A session with PostgreSQL: its own, or one that a pooler lends for a transaction at a time.
+//! A session with PostgreSQL: its own, or one that a pooler gives out for a transaction at a time.
 //!
 //! The driver prepares a statement in one exchange and runs it in the next, for which PgBouncer in
-//! transaction mode may lend another connection, where it is not prepared, or where another client's
-//! is. So there each statement is a transaction, prepared without a name, under the settings that a
+//! transaction mode may give out another connection: the statement is not prepared there, or another
+//! client's is. So there each statement is a transaction, prepared without a name, under the settings that a
 //! session of its own would have. Of such a transaction only the commit can have an unknown outcome.
 
 use std::sync::Arc;
@@ -16,15 +16,12 @@ use sea_orm::{
     },
 };
 
-use crate::{
-    database::connection_error,
-    failure::{Failure, by_cause},
-    session::statement_error,
-};
+use crate::failure::{Failure, connection_error, statement_error};
 
-pub(crate) struct Postgres {
+/// See [`Session::postgres`](crate::Session::postgres).
+pub struct Postgres {
     pub(crate) connection: PgConnection,
-    /// Begins each transaction, where a pooler lends the connection.
+    /// Begins each transaction, where a pooler gives out the connection.
     begin: Option<Arc<str>>,
     /// Whether one has begun.
     begun: bool,
@@ -39,19 +36,19 @@ impl Postgres {
         }
     }
 
-    pub(crate) fn is_lent(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.begun
     }
 
     pub(crate) async fn ping(&mut self) -> Result<(), DbErr> {
         match self.begin {
-            Some(_) => self.lend().await,
+            Some(_) => self.begin_pooled().await,
             None => self.connection.ping().await.map_err(statement_error),
         }
     }
 
-    /// Has the pooler, if there is one, lend a connection for the next statement.
-    pub(crate) async fn lend(&mut self) -> Result<(), DbErr> {
+    /// Begins the transaction of the next statement, if there is a pooler and none has begun.
+    pub(crate) async fn begin_pooled(&mut self) -> Result<(), DbErr> {
         if let Some(begin) = &self.begin
             && !self.begun
         {
@@ -63,14 +60,18 @@ impl Postgres {
         Ok(())
     }
 
-    pub(crate) async fn fetch_all<'q, A>(
+    /// Runs the query and reads all its rows.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn fetch_all<'q, A>(
         &mut self,
         query: Query<'q, sqlx::Postgres, A>,
     ) -> Result<Vec<PgRow>, DbErr>
     where
         A: 'q + Send + IntoArguments<sqlx::Postgres>,
     {
-        self.lend().await?;
+        self.begin_pooled().await?;
         let query = query.persistent(self.begin.is_none());
         let done = query.fetch_all(&mut self.connection).await;
         self.end(done).await
@@ -83,14 +84,14 @@ impl Postgres {
     where
         A: 'q + Send + IntoArguments<sqlx::Postgres>,
     {
-        self.lend().await?;
+        self.begin_pooled().await?;
         let query = query.persistent(self.begin.is_none());
         let done = query.execute(&mut self.connection).await;
         self.end(done).await
     }
 
     pub(crate) async fn execute_unprepared(&mut self, sql: &str) -> Result<PgQueryResult, DbErr> {
-        self.lend().await?;
+        self.begin_pooled().await?;
         let done = self.connection.execute(AssertSqlSafe(sql.to_owned())).await;
         self.end(done).await
     }
@@ -106,7 +107,7 @@ impl Postgres {
             (Ok(_), Err(error)) => Err(statement_error(error)),
             // No commit was sent, so nothing was written.
             (Err(_), Err(error)) => Err(connection_error(error)),
-            (Err(error), Ok(_)) if by_cause(&error) == Failure::Unknown => {
+            (Err(error), Ok(_)) if Failure::of_cause(&error) == Failure::Unknown => {
                 Err(connection_error(error))
             }
             (done, Ok(_)) => done.map_err(statement_error),

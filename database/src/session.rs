@@ -1,16 +1,16 @@
 //! One session with a database.
 //!
-//! SeaORM lends a connection for one statement at a time. A write must know that it has a
+//! SeaORM gives out a connection for one statement at a time. A write must know that it has a
 //! connection before it is sent: from then on its outcome may be unknown.
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
+    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement,
     sqlx::{self, AssertSqlSafe, Connection, Executor, MySqlConnection, SqliteConnection},
 };
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::postgres::Postgres;
+use crate::{failure::statement_error, postgres::Postgres};
 
 /// Dropped, it ends without a word; see [`Session::close`].
 pub struct Session(Driver);
@@ -61,38 +61,38 @@ impl From<SqliteConnection> for Session {
 
 impl Session {
     /// The session, if it is one with PostgreSQL: for parameters that are arrays.
-    pub(crate) async fn postgres(&self) -> Option<MutexGuard<'_, Postgres>> {
+    pub async fn postgres(&self) -> Option<MutexGuard<'_, Postgres>> {
         match &self.0 {
             Driver::Postgres(connection) => Some(connection.lock().await),
             Driver::MySql(_) | Driver::Sqlite(_) => None,
         }
     }
 
-    /// Where a pooler lends connections of the server: has it lend one, for the next statement only.
-    /// Elsewhere there is nothing to do.
+    /// Begins the transaction of the next statement, for which a pooler gives out a connection of the
+    /// server. A session of its own has nothing to do.
     ///
     /// # Errors
-    /// There is none to be had. Nothing was written.
-    pub async fn lend(&self) -> Result<(), DbErr> {
+    /// The pooler has no connection. Nothing was written.
+    pub async fn begin_pooled(&self) -> Result<(), DbErr> {
         match self.postgres().await {
-            Some(mut postgres) => postgres.lend().await,
+            Some(mut postgres) => postgres.begin_pooled().await,
             None => Ok(()),
         }
     }
 
-    /// Whether a connection was lent for a statement that was not sent.
-    pub(crate) fn is_lent(&mut self) -> bool {
+    /// Whether a transaction of a pooler has begun whose statement was not sent.
+    pub(crate) fn has_begun_pooled(&mut self) -> bool {
         match &mut self.0 {
-            Driver::Postgres(postgres) => postgres.get_mut().is_lent(),
+            Driver::Postgres(postgres) => postgres.get_mut().has_begun(),
             Driver::MySql(_) | Driver::Sqlite(_) => false,
         }
     }
 
-    /// Asks for a sign of life. Of a pooler, which would have to lend a connection to give one, asks for
-    /// that connection, as [`Self::lend`] does.
+    /// Asks for a sign of life. A pooler needs a connection of the server to give one, so there this
+    /// begins the next transaction, as [`Self::begin_pooled`] does.
     ///
     /// # Errors
-    /// There is none.
+    /// The database gave none.
     pub async fn ping(&self) -> Result<(), DbErr> {
         on!(
             self,
@@ -118,7 +118,7 @@ impl Session {
     ///
     /// # Errors
     /// What the server said.
-    pub(crate) async fn copy_in(&self, sql: &str, data: Vec<u8>) -> Result<(), DbErr> {
+    pub async fn copy_in(&self, sql: &str, data: Vec<u8>) -> Result<(), DbErr> {
         let Some(mut postgres) = self.postgres().await else {
             return Err(DbErr::BackendNotSupported {
                 db: self.get_database_backend().as_str(),
@@ -130,10 +130,6 @@ impl Session {
         copy.send(data).await.map_err(statement_error)?;
         copy.finish().await.map(drop).map_err(statement_error)
     }
-}
-
-pub(crate) fn statement_error(error: sqlx::Error) -> DbErr {
-    DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
 fn arguments(statement: &mut Statement) -> SqlxValues {

@@ -23,7 +23,7 @@ pub struct DatabaseUrl {
     engine: Engine,
     url: Url,
     password: Option<String>,
-    lends_sessions: bool,
+    pools_transactions: bool,
 }
 
 /// Why a text is no [`DatabaseUrl`]. Never contains the text, which may hold a password.
@@ -143,7 +143,7 @@ impl FromStr for DatabaseUrl {
                     engine,
                     url: parsed,
                     password: None,
-                    lends_sessions: false,
+                    pools_transactions: false,
                 }
             }
         };
@@ -163,7 +163,7 @@ impl DatabaseUrl {
         });
         // Fails only for a URL that cannot have a password.
         let _ = url.set_password(None);
-        let (mut kept, mut lends_sessions) = (Vec::new(), false);
+        let (mut kept, mut pools_transactions) = (Vec::new(), false);
         for (name, value) in url.query_pairs() {
             if name == "password" {
                 password = Some(value.into_owned());
@@ -173,7 +173,7 @@ impl DatabaseUrl {
                 return Err(InvalidDatabaseUrl::Parameter(name.into_owned()));
             }
             if name == "pool_mode" {
-                lends_sessions = match &*value {
+                pools_transactions = match &*value {
                     "transaction" => true,
                     "session" => false,
                     _ => return Err(InvalidDatabaseUrl::PoolMode),
@@ -195,14 +195,14 @@ impl DatabaseUrl {
             engine,
             url,
             password,
-            lends_sessions,
+            pools_transactions,
         })
     }
 
-    /// Whether a pooler lends a session for one transaction at a time (`pool_mode=transaction`, as
+    /// Whether a pooler gives out a session for one transaction at a time (`pool_mode=transaction`, as
     /// PgBouncer calls it).
-    pub fn lends_sessions(&self) -> bool {
-        self.lends_sessions
+    pub fn pools_transactions(&self) -> bool {
+        self.pools_transactions
     }
 
     pub fn engine(&self) -> Engine {
@@ -297,7 +297,7 @@ mod tests {
         for (mode, lends) in [("transaction", true), ("session", false)] {
             let url = format!("postgres://u@h/db?pool_mode={mode}&sslmode=require");
             let url: DatabaseUrl = url.parse().unwrap();
-            assert_eq!(url.lends_sessions(), lends, "{mode}");
+            assert_eq!(url.pools_transactions(), lends, "{mode}");
             assert_eq!(url.to_string(), "postgres://u@h/db?sslmode=require");
         }
     }

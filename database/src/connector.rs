@@ -3,8 +3,7 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use sea_orm::{
-    DatabaseConnection, DbErr, RuntimeErr, SqlxMySqlConnector, SqlxPostgresConnector,
-    SqlxSqliteConnector,
+    DatabaseConnection, DbErr, SqlxMySqlConnector, SqlxPostgresConnector, SqlxSqliteConnector,
     sqlx::{
         self, AssertSqlSafe, ConnectOptions, Executor, MySqlConnection, PgConnection,
         mysql::{MySqlConnectOptions, MySqlPoolOptions},
@@ -14,7 +13,12 @@ use sea_orm::{
 };
 use tokio::time::timeout;
 
-use crate::{DatabaseUrl, Engine, postgres::Postgres, session::Session};
+use crate::{
+    failure::connection_error,
+    postgres::Postgres,
+    session::Session,
+    url::{DatabaseUrl, Engine},
+};
 
 /// How a session is set up.
 #[derive(Clone, Debug)]
@@ -79,13 +83,15 @@ impl Connector {
             .map_err(connection_error)
     }
 
-    /// Whether sessions are a pooler's, which lends connections of the server for a transaction at a time.
-    pub(crate) fn lends_sessions(&self) -> bool {
+    /// Whether the sessions are those of a pooler, which gives out connections of the server for one
+    /// transaction at a time.
+    pub(crate) fn pools_transactions(&self) -> bool {
         matches!(&self.0, Options::Postgres(_, settings) if settings.begin.is_some())
     }
 
     /// SeaORM's connection to it, opened when it is needed: this succeeds also while the database
-    /// is down. Waits so long for it. Not for sessions that are lent for a transaction at a time.
+    /// is down. A statement waits for `time` until it has the connection. Not for a pooler that gives
+    /// out connections for one transaction at a time.
     pub fn connection(&self, time: Duration) -> DatabaseConnection {
         match &self.0 {
             Options::Postgres(options, settings) => {
@@ -122,10 +128,6 @@ impl Connector {
     }
 }
 
-pub(crate) fn connection_error(error: sqlx::Error) -> DbErr {
-    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
-}
-
 fn postgres(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<Options> {
     let milliseconds = |duration: Duration| duration.as_millis().max(1).to_string();
     let lock_timeout = milliseconds(settings.lock_timeout);
@@ -141,7 +143,7 @@ fn postgres(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<Optio
         None => options,
     };
     // The compare-and-set relies on a waiting update seeing the row it waited for.
-    Ok(if url.lends_sessions() {
+    Ok(if url.pools_transactions() {
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {lock_timeout}; \
              SET LOCAL statement_timeout = {statement_timeout}"
@@ -165,7 +167,7 @@ fn postgres(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<Optio
 #[derive(Clone)]
 struct PgSettings {
     unlimited: bool,
-    /// Begins each transaction where a pooler lends sessions for one.
+    /// Begins each transaction, where a pooler gives out connections for one.
     begin: Option<Arc<str>>,
 }
 

@@ -1,4 +1,4 @@
-//! What a database error means for the one who sent the statement.
+//! What a database error means for the caller that sent the statement.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub enum Failure {
     /// Rolled back for the sake of another transaction: nothing was written, and the same may
     /// succeed at once.
     RolledBack,
-    /// Somebody else held a lock for longer than the session waits: nothing was written.
+    /// Another session held a lock for longer than the session waits: nothing was written.
     Locked,
     /// Cancelled by the server, as it took too long: nothing was written.
     Cancelled,
@@ -38,24 +38,63 @@ pub enum Failure {
     Unknown,
 }
 
-/// Judges an error by the codes the servers document.
-///
-/// PostgreSQL: appendix A of its manual. MySQL and MariaDB: their error references. SQLite: its
-/// (extended) result codes.
-pub fn failure(error: &DbErr) -> Failure {
-    let (DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
-        return match error {
-            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Failure::NoConnection,
-            _ => Failure::Refused,
+impl Failure {
+    /// Judges an error by the codes the servers document.
+    ///
+    /// PostgreSQL: appendix A of its manual. MySQL and MariaDB: their error references. SQLite: its
+    /// (extended) result codes.
+    pub fn of(error: &DbErr) -> Self {
+        let (DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
+            return match error {
+                DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Self::NoConnection,
+                _ => Self::Refused,
+            };
         };
-    };
-    let RuntimeErr::SqlxError(cause) = cause else {
-        return Failure::Refused;
-    };
-    match by_cause(cause) {
-        Failure::Refused | Failure::NoRoom if ends_session(cause) => Failure::Unknown,
-        failure => failure,
+        let RuntimeErr::SqlxError(cause) = cause else {
+            return Self::Refused;
+        };
+        match Self::of_cause(cause) {
+            Self::Refused | Self::NoRoom if ends_session(cause) => Self::Unknown,
+            failure => failure,
+        }
     }
+
+    /// Judges the driver's error, also where there is no session yet.
+    pub(crate) fn of_cause(cause: &sqlx::Error) -> Self {
+        match cause {
+            sqlx::Error::Database(error) => by_code(&**error),
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Self::NoConnection,
+            // Made by the driver before anything is sent, or while it reads an answer that came.
+            sqlx::Error::Encode(_)
+            | sqlx::Error::RowNotFound
+            | sqlx::Error::ColumnDecode { .. } => Self::Refused,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether the same may succeed later, although nothing changes but time.
+    pub fn may_pass(self) -> bool {
+        match self {
+            Self::NoConnection
+            | Self::Unknown
+            | Self::RolledBack
+            | Self::Locked
+            | Self::Cancelled
+            | Self::NoRoom
+            | Self::ReadOnly => true,
+            Self::Duplicate | Self::NotMigrated | Self::Refused => false,
+        }
+    }
+}
+
+/// The error of a connection that could not be made, or that sent no statement.
+pub(crate) fn connection_error(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
+}
+
+/// The error of a statement that was sent.
+pub fn statement_error(error: sqlx::Error) -> DbErr {
+    DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
 /// Whether PostgreSQL ended the session with it.
@@ -63,19 +102,6 @@ fn ends_session(cause: &sqlx::Error) -> bool {
     let error = cause.as_database_error();
     let error = error.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     error.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
-}
-
-/// Judges an error also of somebody who has no session yet.
-pub(crate) fn by_cause(cause: &sqlx::Error) -> Failure {
-    match cause {
-        sqlx::Error::Database(error) => by_code(&**error),
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Failure::NoConnection,
-        // Made by the driver before anything is sent, or while it reads an answer that came.
-        sqlx::Error::Encode(_) | sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } => {
-            Failure::Refused
-        }
-        _ => Failure::Unknown,
-    }
 }
 
 fn by_code(error: &dyn sqlx::error::DatabaseError) -> Failure {
@@ -206,10 +232,10 @@ mod tests {
     #[test]
     fn a_connection_that_was_never_had_sent_nothing() {
         let error = DbErr::Conn(RuntimeErr::SqlxError(sqlx::Error::PoolTimedOut.into()));
-        assert_eq!(failure(&error), Failure::NoConnection);
+        assert_eq!(Failure::of(&error), Failure::NoConnection);
         let error = DbErr::Query(RuntimeErr::SqlxError(
             sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()).into(),
         ));
-        assert_eq!(failure(&error), Failure::Unknown);
+        assert_eq!(Failure::of(&error), Failure::Unknown);
     }
 }

@@ -1,0 +1,26 @@
+//! How `kvd` and `kvctl` reach a database. Knows nothing of items.
+//!
+//! - `url`: the URL of a database, read without ever telling its password.
+//! - `connector`: opens sessions, and sets each up as its statements need it.
+//! - `session`: one session with any engine; `postgres`: one with PostgreSQL, also through a pooler.
+//! - `pool`: the sessions of a server, shared by its requests.
+//! - `failure`: what an error means for the caller that sent the statement.
+//! - `server`: which server and which version answers.
+
+mod connector;
+mod failure;
+mod pool;
+mod postgres;
+mod server;
+mod session;
+mod url;
+
+pub use self::{
+    connector::{Connector, SessionSettings},
+    failure::{Failure, statement_error},
+    pool::{Pool, PooledSession},
+    postgres::Postgres,
+    server::Server,
+    session::Session,
+    url::{DatabaseUrl, Engine, InvalidDatabaseUrl},
+};
