@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use api::precondition::{Comparison, entity_tags};
 use criterion::{Criterion, criterion_group, criterion_main};
-use entity::{Cursor, ETag, Prefix};
+use entity::{ETag, Prefix, read::Cursor};
 use poem::http::HeaderValue;
 
 fn text(criterion: &mut Criterion) {

@@ -1,6 +1,6 @@
 //! The bodies of requests and the successful answers, as the document describes them.
 
-use entity::{ETag, Item, Time, list::ListedItem};
+use entity::{ETag, Item, Time, read::ListedItem};
 use poem_openapi::{ApiResponse, Object, types::Example};
 use sea_orm::entity::prelude::DateTimeUtc;
 use serde::{Deserialize, Serialize};

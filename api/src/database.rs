@@ -11,7 +11,7 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 use database::{Connector, Engine, Failure, Pool, PooledSession, Session, SessionSettings};
 use entity::{
     Item, Key,
-    list::{self, Listing, Page},
+    read::{self, Listing, Page},
     write::{Outcome, Write},
 };
 use migration::migrate::{self, Status};
@@ -136,7 +136,7 @@ impl Query for Listing {
     type Answer = Page;
 
     async fn ask(&self, session: &Session) -> Result<Page, DbErr> {
-        list::list(session, self).await
+        read::list(session, self).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use entity::{
     Key, Precondition, Prefix, Value,
-    list::Listing,
+    read::Listing,
     write::{Action, Outcome, Write},
 };
 use poem::web::Data;

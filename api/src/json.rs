@@ -36,7 +36,7 @@ impl RequestLimits {
     pub fn body_bytes(max_value_bytes: usize) -> usize {
         const ESCAPED: usize = 6;
         const REST: usize = 4096;
-        (max_value_bytes + entity::key::MAX_KEY_BYTES) * ESCAPED + REST
+        (max_value_bytes + entity::MAX_KEY_BYTES) * ESCAPED + REST
     }
 }
 

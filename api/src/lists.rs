@@ -10,10 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use entity::{
-    Cursor,
-    list::{ListedItem, Listing, Page},
-};
+use entity::read::{Cursor, ListedItem, Listing, Page};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::timeout,

@@ -1,8 +1,8 @@
 //! Pages of a list: where one begins, what it says, and the links to its neighbours.
 
 use entity::{
-    Cursor, Prefix,
-    list::{Listing, Page, Start},
+    Prefix,
+    read::{Cursor, Listing, Page, Start},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use poem_openapi::Object;

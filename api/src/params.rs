@@ -1,6 +1,6 @@
 //! The parameters of the item operations: how each is read, and what the document says about it.
 
-use entity::{Cursor, Key, Prefix, TagMatch};
+use entity::{Key, Prefix, TagMatch, read::Cursor};
 use poem::{Request, RequestBody, http::HeaderName};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,

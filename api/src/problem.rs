@@ -4,7 +4,7 @@
 use std::fmt;
 
 use database::Failure;
-use entity::{ETag, key::InvalidKey, value::InvalidValue, write::WriteError};
+use entity::{ETag, InvalidKey, InvalidValue, write::WriteError};
 use poem::{
     IntoResponse, Response,
     http::{HeaderValue, Method, header},

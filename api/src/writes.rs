@@ -7,7 +7,7 @@ use std::{collections::HashSet, mem, sync::Arc, time::Duration};
 use database::{Engine, Failure, PooledSession};
 use entity::{
     Key,
-    write::{Claim, Done, Locked, Outcome, Write, WriteError, write, write_together},
+    write::{Claim, Done, OnLocked, Outcome, Write, WriteError, write, write_together},
 };
 use prometheus::Histogram;
 use sea_orm::DbErr;
@@ -224,7 +224,7 @@ impl Inner {
         change: &Write,
         claim: &Claim,
     ) -> Result<Done, WriteError> {
-        let done = write(held, change, claim, Locked::GiveUp);
+        let done = write(held, change, claim, OnLocked::Fail);
         match timeout(self.line.timeout, done).await {
             Ok(done) => done,
             Err(_) if claim.abandon() => Err(WriteError::NotWritten(silent())),

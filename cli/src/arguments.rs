@@ -1,7 +1,7 @@
 //! Arguments that several commands take.
 
 use clap::Args;
-use entity::{Prefix, Value, value::InvalidValue};
+use entity::{InvalidValue, Prefix, Value};
 
 /// The bound on values.
 #[derive(Clone, Copy, Debug, Args)]

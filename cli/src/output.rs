@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use entity::{ETag, Item, Time, list::ListedItem};
+use entity::{ETag, Item, Time, read::ListedItem};
 use serde::{Serialize, Serializer};
 
 use crate::error::CliError;

@@ -1,7 +1,7 @@
 //! `kvctl count`
 
 use clap::Args;
-use entity::{Prefix, list};
+use entity::{Prefix, read};
 use serde_json::json;
 
 use crate::{Context, arguments, error::CliError, output};
@@ -20,7 +20,7 @@ impl Count {
     /// See [`CliError`].
     pub async fn run(self, context: &Context) -> Result<(), CliError> {
         let json = context.output.is_json()?;
-        let count = list::count(context.items().await?, &self.prefix).await?;
+        let count = read::count(context.items().await?, &self.prefix).await?;
         if json {
             output::json(&json!({ "count": count }))
         } else {

@@ -3,7 +3,7 @@
 use clap::Args;
 use entity::{
     ETag,
-    delete::{self, Deleted, delete},
+    write::{DeleteMany, DeleteOutcome, delete_many},
 };
 use serde_json::json;
 
@@ -46,15 +46,15 @@ impl Delete {
             return Err(CliError::Usage(line.to_owned()));
         }
         let first = self.keys.first().cloned().unwrap_or_default();
-        let asked = delete::Delete {
+        let asked = DeleteMany {
             keys: self.keys,
             if_match: self.if_match,
             ignore_missing: self.ignore_missing,
         };
         let database = context.items().await?;
-        let deleted = async { Ok(delete(database, &asked).await?) };
+        let deleted = async { Ok(delete_many(database, &asked).await?) };
         match uninterrupted(deleted, PERHAPS_WRITTEN).await? {
-            Deleted::All(deleted) => {
+            DeleteOutcome::All(deleted) => {
                 let told = if json {
                     output::json(&json!({ "deleted": deleted }))
                 } else {
@@ -62,10 +62,10 @@ impl Delete {
                 };
                 told.map_err(|error| error.after("it is done"))
             }
-            Deleted::PreconditionFailed(tag) => Err(CliError::NotSo(format!(
+            DeleteOutcome::PreconditionFailed(tag) => Err(CliError::NotSo(format!(
                 "{first:?} has the tag {tag} now; nothing was deleted"
             ))),
-            Deleted::Missing(keys) => Err(missing(&keys)),
+            DeleteOutcome::Missing(keys) => Err(missing(&keys)),
         }
     }
 }

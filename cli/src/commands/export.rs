@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
 use entity::{
-    Key, Prefix, list,
-    scan::{Scan, scan},
+    Key, Prefix,
+    read::{self, Scan, scan},
 };
 use futures_util::TryStreamExt;
 use indicatif::ProgressBar;
@@ -40,7 +40,7 @@ impl Export {
         let database = context.items().await?;
         // Counted only for somebody who looks on.
         let bar = if io::stderr().is_terminal() && !io::stdout().is_terminal() {
-            let items = list::count(database, &self.prefix).await?;
+            let items = read::count(database, &self.prefix).await?;
             progress::bar("exporting", Work::Items(items))
         } else {
             ProgressBar::hidden()

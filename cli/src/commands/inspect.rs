@@ -2,7 +2,7 @@
 
 use clap::Args;
 use database::Server;
-use entity::{Key, inspect, list, read};
+use entity::{Key, read};
 use migration::migrate;
 use serde_json::{Value, json};
 
@@ -74,8 +74,8 @@ async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
     }
     let (mut items, mut disk_bytes, mut odd_keys) = (None, None, None);
     if pending.is_empty() {
-        items = Some(list::count(database, &entity::Prefix::default()).await?);
-        disk_bytes = Some(inspect::disk_bytes(database).await?);
+        items = Some(read::count(database, &entity::Prefix::default()).await?);
+        disk_bytes = Some(read::disk_bytes(database).await?);
         odd_keys = Some(read::odd_keys(database).await?);
     }
     if let Some(keys) = &odd_keys

@@ -6,8 +6,7 @@ use chrono::DateTime;
 use clap::Args;
 use entity::{
     Prefix,
-    list::ListedItem,
-    scan::{Scan, scan},
+    read::{ListedItem, Scan, scan},
 };
 use futures_util::TryStreamExt;
 

@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use entity::{
     ETag, Key, Precondition,
-    write::{Action, Claim, Locked, Outcome, Write, write},
+    write::{Action, Claim, OnLocked, Outcome, Write, write},
 };
 
 use crate::{
@@ -73,7 +73,7 @@ impl Put {
         let session = context.session().await?;
         let not_so = |why| Err(CliError::NotSo(format!("{:?} {why}", self.key)));
         let (claim, told) = (Claim::new(), "it is stored");
-        let done = async { Ok(write(&session, &change, &claim, Locked::Wait).await?) };
+        let done = async { Ok(write(&session, &change, &claim, OnLocked::Wait).await?) };
         let done = uninterrupted(done, PERHAPS_WRITTEN).await?;
         // What is written is written.
         let _ = session.close().await;

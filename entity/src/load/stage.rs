@@ -3,7 +3,7 @@
 use database::Session;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
 
-use super::Line;
+use crate::load::line::Line;
 
 /// The rows of one `INSERT`: the engines take at least 32 766 parameters, three for each.
 const INSERT_ROWS: usize = 1_000;

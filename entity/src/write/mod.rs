@@ -1,132 +1,25 @@
 //! Create, update, upsert and delete: each atomic, each with an outcome.
 //!
-//! [`write()`] sends one. PostgreSQL and SQLite do it in one statement (`returning`), MySQL and
-//! MariaDB in one transaction that locks the row first (`locking`). [`write_together`] sends many at
-//! once to PostgreSQL.
+//! [`write()`] sends one. PostgreSQL and SQLite do it in one statement (`one_statement`), MySQL and
+//! MariaDB in one transaction that locks the row first (`locked_row`). [`write_together`] sends many
+//! at once to PostgreSQL. [`delete_many()`] deletes several keys.
 
+pub(crate) mod change;
 mod claim;
-mod locking;
-mod returning;
+mod delete_many;
+mod locked_row;
+mod one_statement;
 mod together;
 
-use database::{Failure, Session};
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult};
+use database::Session;
+use sea_orm::{ConnectionTrait, DbBackend};
 
-pub use self::{claim::Claim, together::write_together};
-use crate::{ETag, Item, Key, Precondition, TagMatch, Time, Value};
-
-/// How often a write is run again that lost against another one.
-pub(crate) const MAX_RERUNS: u32 = 50;
-
-/// One change of one key.
-#[derive(Clone, Debug)]
-pub struct Write {
-    pub key: Key,
-    pub action: Action,
-    pub precondition: Precondition,
-}
-
-/// What to do with the key.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Store the value if the key does not exist.
-    Create(Value),
-    /// Store the value if the key exists.
-    Update(Value),
-    /// Store the value in any case.
-    Upsert(Value),
-    Delete,
-}
-
-/// What to do about a row that somebody else has locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Locked {
-    /// Wait for it as long as the session does.
-    Wait,
-    /// Do not wait where the engine lets one statement decide so (MySQL, MariaDB: `NOWAIT`);
-    /// elsewhere the session's lock timeout counts.
-    GiveUp,
-}
-
-/// What a write did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Created(Item),
-    Updated(Item),
-    Deleted,
-    /// The key to create exists already; nothing was written.
-    Exists,
-    /// There is no such key; nothing was written.
-    Missing,
-    /// The precondition did not hold; nothing was written. The tag is the item's as it was then,
-    /// if there is one, and never fulfils the precondition.
-    PreconditionFailed(Option<ETag>),
-}
-
-/// A write without an outcome.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The one who asked gave up before anything was sent.
-    #[error("abandoned before it was sent")]
-    Abandoned,
-    /// Others changed the key again and again; nothing was written.
-    #[error("others write this key all the time; nothing was written")]
-    Contended,
-    /// Nothing was written.
-    #[error("nothing was written: {0}")]
-    NotWritten(DbErr),
-    /// It may have been written, or may still be.
-    #[error("the outcome is unknown: {0}")]
-    Unknown(DbErr),
-}
-
-impl Write {
-    /// Whether it stores a key that is not there.
-    fn creates(&self) -> bool {
-        match self.action {
-            Action::Create(_) => true,
-            Action::Upsert(_) => self.precondition.if_match.is_none(),
-            Action::Update(_) | Action::Delete => false,
-        }
-    }
-
-    /// The text to store; empty if there is none.
-    pub fn value(&self) -> &str {
-        match &self.action {
-            Action::Create(value) | Action::Update(value) | Action::Upsert(value) => value.as_str(),
-            Action::Delete => "",
-        }
-    }
-}
-
-/// A precondition's part as the statements take it: `NULL` asks for nothing, else `*` or a list
-/// `,1-1,2-7,`. So the text of a statement is the same however many tags there are.
-fn listed(part: &TagMatch) -> String {
-    match part {
-        TagMatch::Any => "*".to_owned(),
-        TagMatch::Tags(tags) => tags
-            .iter()
-            .fold(",".to_owned(), |list, tag: &ETag| format!("{list}{tag},")),
-    }
-}
-
-impl WriteError {
-    /// The error of a statement that writes.
-    pub(crate) fn of(error: DbErr) -> Self {
-        match Failure::of(&error) {
-            Failure::Unknown => Self::Unknown(error),
-            Failure::NoConnection
-            | Failure::Duplicate
-            | Failure::RolledBack
-            | Failure::Locked
-            | Failure::Cancelled
-            | Failure::NoRoom
-            | Failure::ReadOnly
-            | Failure::NotMigrated
-            | Failure::Refused => Self::NotWritten(error),
-        }
-    }
-}
+pub use self::{
+    change::{Action, Done, OnLocked, Outcome, Write, WriteError, Written},
+    claim::Claim,
+    delete_many::{DeleteMany, DeleteOutcome, delete_many},
+    together::write_together,
+};
 
 /// Sends the write if `claim` can be taken.
 ///
@@ -139,95 +32,10 @@ pub async fn write(
     session: &Session,
     write: &Write,
     claim: &Claim,
-    locked: Locked,
+    on_locked: OnLocked,
 ) -> Result<Done, WriteError> {
     match session.get_database_backend() {
-        DbBackend::MySql => locking::write(session, write, claim, locked).await,
-        _ => returning::write(session, write, claim).await,
-    }
-}
-
-/// What to do about one attempt, of so many: `Some` ends the write, `None` runs it again.
-///
-/// `Ok(None)` is an attempt that another write overtook.
-fn concluded(
-    attempt: Result<Option<Done>, WriteError>,
-    attempts: u32,
-) -> Option<Result<Done, WriteError>> {
-    match attempt {
-        Ok(Some(done)) => Some(Ok(done)),
-        Ok(None) if attempts <= MAX_RERUNS => None,
-        Ok(None) => Some(Err(WriteError::Contended)),
-        Err(WriteError::NotWritten(error))
-            if Failure::of(&error) == Failure::RolledBack && attempts <= MAX_RERUNS =>
-        {
-            None
-        }
-        Err(error) => Some(Err(error)),
-    }
-}
-
-/// What the engine reports of a write.
-pub enum Done {
-    Stored(Stamp),
-    Deleted,
-    Exists,
-    Missing,
-    PreconditionFailed(ETag),
-}
-
-impl Done {
-    /// What it means for the one who sent the write.
-    pub fn outcome(self, write: Write) -> Outcome {
-        match (self, write.action) {
-            (
-                Self::Stored(stamp),
-                Action::Create(value) | Action::Update(value) | Action::Upsert(value),
-            ) => {
-                let item = stamp.item(write.key, value);
-                // An update makes the version at least 2, so only a new item has version 1.
-                if item.version == 1 {
-                    Outcome::Created(item)
-                } else {
-                    Outcome::Updated(item)
-                }
-            }
-            (Self::Deleted | Self::Stored(_), _) => Outcome::Deleted,
-            (Self::Exists, _) => Outcome::Exists,
-            // Upsert accepts a missing key, so it is only a tag or `*` that does not.
-            (Self::Missing, Action::Upsert(_)) => Outcome::PreconditionFailed(None),
-            (Self::Missing, _) => Outcome::Missing,
-            (Self::PreconditionFailed(tag), _) => Outcome::PreconditionFailed(Some(tag)),
-        }
-    }
-}
-
-/// What the server decides about a stored item.
-pub struct Stamp {
-    id: i64,
-    version: i64,
-    created_at: Time,
-    updated_at: Time,
-}
-
-impl Stamp {
-    fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        Ok(Self {
-            id: row.try_get("", "id")?,
-            version: row.try_get("", "version")?,
-            created_at: row.try_get("", "created_at")?,
-            updated_at: row.try_get("", "updated_at")?,
-        })
-    }
-
-    fn item(self, key: Key, value: Value) -> Item {
-        Item {
-            id: self.id,
-            key: key.into_string(),
-            value: value.into_string(),
-            version: self.version,
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        }
+        DbBackend::MySql => locked_row::write(session, write, claim, on_locked).await,
+        _ => one_statement::write(session, write, claim).await,
     }
 }

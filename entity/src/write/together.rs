@@ -11,8 +11,10 @@
 use database::{Session, statement_error};
 use sea_orm::sqlx::{self, Row, postgres::PgRow};
 
-use super::{Action, Done, Stamp, Write, WriteError, listed};
-use crate::ETag;
+use crate::{
+    item::etag::ETag,
+    write::change::{Action, Done, Write, WriteError, Written, listed},
+};
 
 const STORE: i16 = 0;
 const STORE_OR_CREATE: i16 = 1;
@@ -116,7 +118,7 @@ fn action(write: &Write) -> i16 {
 
 fn done(write: &Write, row: &PgRow) -> sqlx::Result<Option<Done>> {
     if let Some(id) = row.try_get(0)? {
-        return Ok(Some(Done::Stored(Stamp {
+        return Ok(Some(Done::Stored(Written {
             id,
             version: row.try_get(1)?,
             created_at: row.try_get(2)?,

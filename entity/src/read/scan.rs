@@ -7,9 +7,8 @@ use sea_orm::{
 };
 
 use crate::{
-    Prefix,
-    item::{Column, Entity},
-    list::{ListedItem, columns, listed, within},
+    item::{Column, Entity, key::Prefix},
+    read::list::{ListedItem, columns, listed, within},
 };
 
 /// Which items to go through.

@@ -6,8 +6,8 @@ use sea_orm::{
 };
 
 use crate::{
-    Cursor, ETag, Prefix, Time,
-    item::{Column, Entity},
+    item::{Column, Entity, etag::ETag, key::Prefix, time::Time},
+    read::cursor::Cursor,
 };
 
 /// Which items to list.
@@ -94,7 +94,7 @@ pub async fn count(db: &impl ConnectionTrait, prefix: &Prefix) -> Result<u64, Db
     Ok(total.unwrap_or_default().unsigned_abs())
 }
 
-pub(crate) fn listed(row: &QueryResult, keys_only: bool) -> Result<ListedItem, DbErr> {
+pub(super) fn listed(row: &QueryResult, keys_only: bool) -> Result<ListedItem, DbErr> {
     Ok(ListedItem {
         key: row.try_get("", "key")?,
         value: if keys_only {
@@ -173,7 +173,7 @@ fn total(prefix: &Prefix) -> SelectStatement {
 }
 
 /// A range, not `LIKE`: `%` and `_` are characters like any other, and the index serves it.
-pub(crate) fn within(select: &mut SelectStatement, prefix: &Prefix) {
+pub(super) fn within(select: &mut SelectStatement, prefix: &Prefix) {
     if !prefix.as_str().is_empty() {
         select.and_where(Expr::col(Column::Key).gte(prefix.as_str()));
     }
@@ -182,7 +182,7 @@ pub(crate) fn within(select: &mut SelectStatement, prefix: &Prefix) {
     }
 }
 
-pub(crate) fn columns(keys_only: bool) -> impl Iterator<Item = Column> {
+pub(super) fn columns(keys_only: bool) -> impl Iterator<Item = Column> {
     let value = if keys_only { None } else { Some(Column::Value) };
     [
         Column::Id,

@@ -6,14 +6,19 @@
 use database::{Failure, Session};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Values};
 
-use super::{Action, Claim, Done, Locked, Stamp, Write, WriteError, concluded};
-use crate::{ETag, Value};
+use crate::{
+    item::{etag::ETag, value::Value},
+    write::{
+        change::{Action, Done, OnLocked, Write, WriteError, Written, concluded},
+        claim::Claim,
+    },
+};
 
 pub(super) async fn write(
     session: &Session,
     write: &Write,
     claim: &Claim,
-    locked: Locked,
+    on_locked: OnLocked,
 ) -> Result<Done, WriteError> {
     let mut attempts = 0;
     loop {
@@ -21,7 +26,7 @@ pub(super) async fn write(
         if claim.is_abandoned() {
             return Err(WriteError::Abandoned);
         }
-        if let Some(done) = concluded(attempt(session, write, claim, locked).await, attempts) {
+        if let Some(done) = concluded(attempt(session, write, claim, on_locked).await, attempts) {
             return done;
         }
     }
@@ -32,11 +37,11 @@ async fn attempt(
     session: &Session,
     write: &Write,
     claim: &Claim,
-    locked: Locked,
+    on_locked: OnLocked,
 ) -> Result<Option<Done>, WriteError> {
     let begun = session.execute_unprepared("START TRANSACTION").await;
     begun.map_err(WriteError::NotWritten)?;
-    let outcome = match within(session, write, locked).await {
+    let outcome = match within(session, write, on_locked).await {
         Ok(outcome) => outcome,
         Err(error) => {
             // A lock wait timeout ends the statement only.
@@ -87,8 +92,8 @@ async fn roll_back(session: &Session) -> Result<(), WriteError> {
     })
 }
 
-async fn within(session: &Session, write: &Write, locked: Locked) -> Result<Done, DbErr> {
-    let current = lock(session, write, locked).await?;
+async fn within(session: &Session, write: &Write, on_locked: OnLocked) -> Result<Done, DbErr> {
+    let current = lock(session, write, on_locked).await?;
     match (&write.action, current) {
         (Action::Create(_), Some(_)) => Ok(Done::Exists),
         (_, Some(tag)) if !write.precondition.holds(tag) => Ok(Done::PreconditionFailed(tag)),
@@ -112,10 +117,14 @@ async fn within(session: &Session, write: &Write, locked: Locked) -> Result<Done
 }
 
 /// A second `SELECT` of the row would see another writer's change; this one keeps it out.
-async fn lock(session: &Session, write: &Write, locked: Locked) -> Result<Option<ETag>, DbErr> {
-    let sql = match locked {
-        Locked::Wait => "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE",
-        Locked::GiveUp => "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE NOWAIT",
+async fn lock(
+    session: &Session,
+    write: &Write,
+    on_locked: OnLocked,
+) -> Result<Option<ETag>, DbErr> {
+    let sql = match on_locked {
+        OnLocked::Wait => "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE",
+        OnLocked::Fail => "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE NOWAIT",
     };
     let row = session
         .query_one_raw(statement(sql, [write.key.as_str().into()]))
@@ -143,7 +152,7 @@ async fn stored(session: &Session, write: &Write) -> Result<Done, DbErr> {
         .query_one_raw(statement(sql, [write.key.as_str().into()]))
         .await?
         .ok_or_else(|| DbErr::RecordNotFound("the row just written".into()))?;
-    Stamp::read(&row).map(Done::Stored)
+    Written::read(&row).map(Done::Stored)
 }
 
 fn statement<const N: usize>(sql: &str, values: [sea_orm::Value; N]) -> Statement {

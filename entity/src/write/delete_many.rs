@@ -9,9 +9,8 @@ use sea_orm::{
 };
 
 use crate::{
-    ETag,
-    item::{Column, Entity},
-    write::{MAX_RERUNS, WriteError},
+    item::{Column, Entity, etag::ETag},
+    write::change::{MAX_RERUNS, WriteError},
 };
 
 /// Keys of one statement: the engines take at least 32 766 parameters.
@@ -19,7 +18,7 @@ const CHUNK_KEYS: usize = 1_000;
 
 /// Which items to delete.
 #[derive(Clone, Debug, Default)]
-pub struct Delete {
+pub struct DeleteMany {
     /// Any text, so that rows written by other software can be deleted too.
     pub keys: Vec<String>,
     /// The tag that each item must have.
@@ -30,7 +29,7 @@ pub struct Delete {
 
 /// What a delete did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deleted {
+pub enum DeleteOutcome {
     /// So many items.
     All(u64),
     /// These keys do not exist; nothing was deleted.
@@ -43,7 +42,10 @@ pub enum Deleted {
 ///
 /// # Errors
 /// See [`WriteError`].
-pub async fn delete(pool: &DatabaseConnection, delete: &Delete) -> Result<Deleted, WriteError> {
+pub async fn delete_many(
+    pool: &DatabaseConnection,
+    delete: &DeleteMany,
+) -> Result<DeleteOutcome, WriteError> {
     let mut keys = delete.keys.clone();
     keys.sort();
     keys.dedup();
@@ -59,8 +61,8 @@ pub async fn delete(pool: &DatabaseConnection, delete: &Delete) -> Result<Delete
 async fn attempt(
     pool: &DatabaseConnection,
     keys: &[String],
-    delete: &Delete,
-) -> Result<Deleted, WriteError> {
+    delete: &DeleteMany,
+) -> Result<DeleteOutcome, WriteError> {
     let options = TransactionOptions {
         // SQLite: the lock for writing at once; it could not be had after a read.
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -70,9 +72,9 @@ async fn attempt(
     let transaction = transaction.map_err(WriteError::NotWritten)?;
     let done = within(&transaction, keys, delete).await;
     match done {
-        Ok(Deleted::All(_)) => transaction.commit().await.map_err(WriteError::of)?,
+        Ok(DeleteOutcome::All(_)) => transaction.commit().await.map_err(WriteError::of)?,
         // If it cannot be told, the server takes it back with the end of the connection.
-        Ok(Deleted::Missing(_) | Deleted::PreconditionFailed(_)) | Err(_) => {
+        Ok(DeleteOutcome::Missing(_) | DeleteOutcome::PreconditionFailed(_)) | Err(_) => {
             let _ = transaction.rollback().await;
         }
     }
@@ -82,8 +84,8 @@ async fn attempt(
 async fn within(
     transaction: &DatabaseTransaction,
     keys: &[String],
-    delete: &Delete,
-) -> Result<Deleted, DbErr> {
+    delete: &DeleteMany,
+) -> Result<DeleteOutcome, DbErr> {
     let mut found = BTreeMap::new();
     let mut missing = keys.to_vec();
     // Twice: where others replaced an item while its lock was waited for, only a second statement of
@@ -109,10 +111,10 @@ async fn within(
     if let Some(expected) = delete.if_match
         && let Some(other) = found.values().find(|tag| **tag != expected)
     {
-        return Ok(Deleted::PreconditionFailed(*other));
+        return Ok(DeleteOutcome::PreconditionFailed(*other));
     }
     if !missing.is_empty() && !delete.ignore_missing {
-        return Ok(Deleted::Missing(missing));
+        return Ok(DeleteOutcome::Missing(missing));
     }
     let ids: Vec<_> = found.values().map(|tag| tag.id).collect();
     let mut deleted = 0;
@@ -123,5 +125,5 @@ async fn within(
             .await?;
         deleted += done.rows_affected;
     }
-    Ok(Deleted::All(deleted))
+    Ok(DeleteOutcome::All(deleted))
 }

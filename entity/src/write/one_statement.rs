@@ -8,8 +8,17 @@
 use database::Session;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
-use super::{Action, Claim, Done, Stamp, Write, WriteError, concluded, listed};
-use crate::{Precondition, TagMatch, Value, read};
+use crate::{
+    item::{
+        precondition::{Precondition, TagMatch},
+        value::Value,
+    },
+    read,
+    write::{
+        change::{Action, Done, Write, WriteError, Written, concluded, listed},
+        claim::Claim,
+    },
+};
 
 /// The statements of one engine. Parameters: `$1` key, then the value where there is one, then the
 /// two parts of the precondition.
@@ -91,8 +100,8 @@ async fn attempt(session: &Session, write: &Write) -> Result<Option<Done>, Write
     match (&write.action, row) {
         (Action::Delete, Some(_)) => Ok(Some(Done::Deleted)),
         (Action::Create(_) | Action::Update(_) | Action::Upsert(_), Some(row)) => {
-            let stamp = Stamp::read(&row).map_err(WriteError::Unknown)?;
-            Ok(Some(Done::Stored(stamp)))
+            let written = Written::read(&row).map_err(WriteError::Unknown)?;
+            Ok(Some(Done::Stored(written)))
         }
         (Action::Create(_), None) => Ok(Some(Done::Exists)),
         (Action::Update(_) | Action::Upsert(_) | Action::Delete, None) => {

@@ -1,8 +1,21 @@
-//! The table `items` as SeaORM sees it.
+//! The item: the table `items` as SeaORM sees it, and the types of what it holds.
+
+pub(crate) mod etag;
+pub(crate) mod key;
+pub(crate) mod precondition;
+pub(crate) mod time;
+pub(crate) mod value;
 
 use sea_orm::entity::prelude::*;
 
-use crate::{ETag, Time};
+pub use self::{
+    Model as Item,
+    etag::{ETag, InvalidETag},
+    key::{InvalidKey, InvalidPrefix, Key, MAX_KEY_BYTES, Prefix},
+    precondition::{Precondition, TagMatch},
+    time::Time,
+    value::{InvalidValue, Value},
+};
 
 /// One key with its value.
 #[sea_orm::model]
@@ -13,7 +26,7 @@ pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
     /// Unique, compared byte for byte. Rows written by other software may break the rule of
-    /// [`Key`](crate::Key), so this is plain text.
+    /// [`Key`], so this is plain text.
     #[sea_orm(unique)]
     pub key: String,
     #[sea_orm(column_type = "Text")]

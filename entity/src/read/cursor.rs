@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 
-use crate::Prefix;
+use crate::item::key::Prefix;
 
 /// The first byte of the coded form, so that a later form can be told apart.
 const FORM: u8 = 1;

@@ -1,6 +1,6 @@
 //! The conditions of a request on the state of an item (RFC 9110, section 13).
 
-use crate::ETag;
+use crate::item::etag::ETag;
 
 /// What a condition compares the current tag with.
 #[derive(Clone, Debug, PartialEq, Eq)]

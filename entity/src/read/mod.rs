@@ -1,4 +1,10 @@
-//! Looking up items by their keys.
+//! The queries that only look. This file looks items up by their keys.
+
+mod cursor;
+mod inspect;
+mod list;
+mod odd_keys;
+mod scan;
 
 use database::{Session, statement_error};
 use sea_orm::{
@@ -7,31 +13,35 @@ use sea_orm::{
     sqlx::{self, Row, postgres::PgRow},
 };
 
-use crate::{
-    ETag,
-    item::{Column, Entity, Model},
+pub use self::{
+    cursor::{Cursor, InvalidCursor},
+    inspect::disk_bytes,
+    list::{ListedItem, Listing, Page, Start, count, list},
+    odd_keys::odd_keys,
+    scan::{Scan, scan},
 };
+use crate::item::{Column, Entity, Item, etag::ETag};
 
 /// The item of a key. Takes any text, so that rows written by other software can be found too.
 ///
 /// # Errors
 /// What the database said.
-pub async fn find(db: &impl ConnectionTrait, key: &str) -> Result<Option<Model>, DbErr> {
+pub async fn find(db: &impl ConnectionTrait, key: &str) -> Result<Option<Item>, DbErr> {
     Entity::find().filter(Column::Key.eq(key)).one(db).await
 }
 
-/// The items of these keys, in no order. One round trip for up to [`MOST_KEYS`] keys.
+/// The items of these keys, in no order. One round trip for up to `MOST_KEYS` keys.
 ///
 /// # Errors
 /// What the database said.
-pub async fn find_many(session: &Session, keys: &[&str]) -> Result<Vec<Model>, DbErr> {
+pub async fn find_many(session: &Session, keys: &[&str]) -> Result<Vec<Item>, DbErr> {
     if let Some(mut postgres) = session.postgres().await {
         let query = sqlx::query(
             "SELECT id, key, value, version, created_at, updated_at FROM items WHERE key = ANY($1)",
         );
         let rows = postgres.fetch_all(query.bind(keys)).await?;
         let model = |row: &PgRow| {
-            Ok(Model {
+            Ok(Item {
                 id: row.try_get(0)?,
                 key: row.try_get(1)?,
                 value: row.try_get(2)?,
@@ -56,14 +66,14 @@ pub async fn find_many(session: &Session, keys: &[&str]) -> Result<Vec<Model>, D
             .collect();
         let statement = Statement::from_sql_and_values(backend, sql, Values(values));
         for row in session.query_all_raw(statement).await? {
-            items.push(Model::from_query_result(&row, "")?);
+            items.push(Item::from_query_result(&row, "")?);
         }
     }
     Ok(items)
 }
 
 /// The most keys of one statement where it has a parameter for each.
-pub const MOST_KEYS: usize = 64;
+const MOST_KEYS: usize = 64;
 
 /// The statement for so many keys, and how many more it takes: there are few of them, so that each
 /// is prepared once.
@@ -95,31 +105,4 @@ pub async fn find_etag(db: &impl ConnectionTrait, key: &str) -> Result<Option<ET
         .one(db)
         .await?;
     Ok(row.map(|(id, version)| ETag { id, version }))
-}
-
-/// The keys that break the rule of [`Key`](crate::Key), written by other software, in the order of their ids.
-///
-/// # Errors
-/// What the database said.
-pub async fn odd_keys(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
-    let backend = db.get_database_backend();
-    let long_or_control = match backend {
-        DbBackend::Postgres => r"octet_length(key) > 512 OR key ~ '[\u0001-\u001F\u007F]'",
-        DbBackend::MySql => "LENGTH(`key`) > 512 OR HEX(`key`) REGEXP '^(..)*([01].|7F)'",
-        _ => {
-            "length(CAST(key AS blob)) > 512 OR instr(key, char(0)) OR key GLOB '*[' || char(1) || '-' || char(31) || char(127) || ']*'"
-        }
-    };
-    let key = if backend == DbBackend::MySql {
-        "`key`"
-    } else {
-        "key"
-    };
-    let sql = format!(
-        "SELECT {key} FROM items WHERE {key} IN ('', '.', '..') OR {long_or_control} ORDER BY id"
-    );
-    let rows = db
-        .query_all_raw(Statement::from_string(backend, sql))
-        .await?;
-    rows.iter().map(|row| row.try_get("", "key")).collect()
 }

@@ -1,0 +1,22 @@
+//! What a load takes.
+
+use crate::item::{key::Key, value::Value};
+
+/// An item to store, and the number of the line it stands on.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub number: u64,
+    pub key: Key,
+    pub value: Value,
+}
+
+/// What to do with a key that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Store nothing at all. Nor may a key be on two lines.
+    Error,
+    /// Leave it as it is. Of a key on several lines the first counts.
+    Skip,
+    /// Update it. Of a key on several lines the last counts.
+    Overwrite,
+}

@@ -1,0 +1,32 @@
+//! What becomes of a load.
+
+use sea_orm::DbErr;
+
+use crate::write::change::WriteError;
+
+/// What became of the lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    pub created: u64,
+    pub updated: u64,
+    pub skipped: u64,
+}
+
+/// Why nothing was stored, but for an unknown outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("line {again}: the key {key:?} is on line {first} already")]
+    Repeated { key: String, first: u64, again: u64 },
+    /// Its line is the first of so many.
+    #[error("line {line}: the key {key:?} exists already")]
+    Exists { key: String, line: u64, lines: u64 },
+    #[error("{0}")]
+    Write(#[from] WriteError),
+}
+
+impl From<DbErr> for LoadError {
+    /// Of a statement before `COMMIT`, without which nothing is written.
+    fn from(error: DbErr) -> Self {
+        Self::Write(WriteError::NotWritten(error))
+    }
+}
