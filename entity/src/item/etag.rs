@@ -2,9 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
+use sea_orm::FromQueryResult;
+
 /// `{id}-{version}`: names one state of one item. A key that was deleted and created again has
 /// another id, so a tag from before never matches it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromQueryResult)]
 pub struct ETag {
     pub id: i64,
     pub version: i64,

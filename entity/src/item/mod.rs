@@ -22,11 +22,11 @@ pub use self::{
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "items")]
 pub struct Model {
-    /// Never reused, also not after the row is deleted.
+    /// Never used again, not even after the row is deleted.
     #[sea_orm(primary_key)]
     pub id: i64,
-    /// Unique, compared byte for byte. Rows written by other software may break the rule of
-    /// [`Key`], so this is plain text.
+    /// Unique, compared byte for byte. Plain text, because rows written by other software may break
+    /// the rule of [`Key`].
     #[sea_orm(unique)]
     pub key: String,
     #[sea_orm(column_type = "Text")]

@@ -44,7 +44,7 @@ impl Precondition {
         }
     }
 
-    /// Whether a key that does not exist must stay so or be created, as `If-None-Match: *` asks.
+    /// Whether the key must not exist, as `If-None-Match: *` asks.
     pub fn wants_absent(&self) -> bool {
         self.if_match.is_none() && self.if_none_match == Some(TagMatch::Any)
     }

@@ -15,8 +15,8 @@ use sea_orm::{
 
 /// UTC, microseconds; written as RFC 3339 (`2026-01-31T09:30:00.123456Z`).
 ///
-/// RFC 3339 has the years 0 to 9999. PostgreSQL has more, and `infinity`, which other software may have
-/// stored: those become the first or the last microsecond of the years 1 to 9999.
+/// RFC 3339 has the years 0 to 9999. Other software may have stored later or earlier years in
+/// PostgreSQL, or `infinity`: those become the first or the last microsecond of the years 1 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(DateTime<Utc>);
 
@@ -28,7 +28,8 @@ const LAST: i64 = 253_402_300_799_999_999;
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 impl Time {
-    /// A time of the server: microseconds since 2000-01-01, and the two ends for the infinities.
+    /// PostgreSQL sends microseconds since 2000-01-01; the least and the greatest number are its
+    /// infinities.
     fn of_postgres(microseconds: i64) -> Self {
         Self::of_unix(microseconds.saturating_add(POSTGRES_EPOCH))
     }

@@ -1,6 +1,6 @@
 //! Values.
 
-/// A value: UTF-8 text without U+0000, which PostgreSQL cannot hold, of at most so many bytes.
+/// A value: UTF-8 text without U+0000, which PostgreSQL cannot hold. [`Value::new`] bounds its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value(String);
 

@@ -1,4 +1,7 @@
 //! The statements of a load in the words of each engine.
+//!
+//! They are raw: the builder cannot make a temporary table from a query, nor set up a session, nor
+//! say `SAVEPOINT`, `CLUSTER` and `INSERT IGNORE`.
 
 use sea_orm::DbBackend;
 
@@ -9,21 +12,13 @@ pub(super) struct Dialect {
     pub(super) index: &'static [&'static str],
     /// The same of lines that did not come in that order.
     pub(super) index_unsorted: &'static [&'static str],
-    /// The first key that is on several lines.
-    pub(super) repeated: &'static str,
     /// Leaves of a key that is on several lines only the first one.
     pub(super) keep_first: &'static [&'static str],
     /// Leaves of a key that is on several lines only the last one.
     pub(super) keep_last: &'static [&'static str],
-    /// How many lines there are, of how many the key exists, and the first of these.
-    pub(super) existing: &'static str,
-    /// The key of a line. Parameter: its number.
-    pub(super) key_of_line: &'static str,
     /// Begins what [`Self::undo`] takes back without losing the staged lines.
     pub(super) begin: &'static str,
     pub(super) undo: &'static str,
-    /// The last key of a chunk, and its size. Parameters: the key below it, the most lines.
-    pub(super) chunk: &'static str,
     /// The session waits for locks; otherwise a chunk that meets one is tried again.
     pub(super) waits: bool,
     /// Merges a chunk, and fails if one of its keys exists: much cheaper than to look for each.
@@ -48,20 +43,8 @@ impl Dialect {
     }
 }
 
-macro_rules! repeated {
-    ($key:literal) => {
-        concat!(
-            "SELECT ",
-            $key,
-            ", min(line) AS first_line, max(line) AS last_line FROM kvctl_load ",
-            "GROUP BY ",
-            $key,
-            " HAVING count(*) > 1 ORDER BY min(line) LIMIT 1"
-        )
-    };
-}
-
-/// Through a table of their own, since MySQL cannot use a temporary table twice in a statement.
+/// The repeated keys go through a table of their own, since MySQL cannot use a temporary table twice in a
+/// statement.
 macro_rules! keep {
     ($line:literal, $key:literal, $table:literal) => {
         &[
@@ -85,43 +68,6 @@ macro_rules! keep {
                 " AND r.line <> kvctl_load.line)"
             ),
         ]
-    };
-}
-
-macro_rules! existing {
-    ($key:literal) => {
-        concat!(
-            "SELECT count(*) AS staged, count(i.",
-            $key,
-            ") AS existing, ",
-            "min(CASE WHEN i.",
-            $key,
-            " IS NOT NULL THEN line END) AS first_line ",
-            "FROM kvctl_load l LEFT JOIN items i ON i.",
-            $key,
-            " = l.",
-            $key
-        )
-    };
-}
-
-macro_rules! chunk {
-    ($key:literal, $above:literal, $most:literal) => {
-        concat!(
-            "SELECT max(",
-            $key,
-            ") AS last_key, count(*) AS staged FROM (SELECT ",
-            $key,
-            " FROM kvctl_load WHERE ",
-            $key,
-            " > ",
-            $above,
-            " ORDER BY ",
-            $key,
-            " LIMIT ",
-            $most,
-            ") c"
-        )
     };
 }
 
@@ -154,14 +100,10 @@ macro_rules! returning {
             prepare: $prepare,
             index: $index,
             index_unsorted: $index_unsorted,
-            repeated: repeated!("key"),
             keep_first: keep!("min", "key", $dropped),
             keep_last: keep!("max", "key", $dropped),
-            existing: existing!("key"),
-            key_of_line: "SELECT key FROM kvctl_load WHERE line = $1",
             begin: $begin,
             undo: $undo,
-            chunk: chunk!("key", "$1", "$2"),
             waits: $waits,
             create: insert!("INSERT", "key", "$1", "$2"),
             skip: concat!(
@@ -184,11 +126,11 @@ static POSTGRES: Dialect = returning!(
     // One transaction from the start: a pooler may give every transaction another connection.
     &[
         "BEGIN",
-        // The lines may come slowly. PostgreSQL has the second of these since 17.
+        // The lines may come slowly. The second of these is known since PostgreSQL 17.
         "SELECT set_config(name, '0', true) FROM pg_settings \
          WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')",
-        // Who waits keeps what it has stored so far from others, also when nobody waits for it any
-        // more: the server notices only afterwards that its client is gone.
+        // A statement that waits keeps locked what it has stored, even after its client is gone: the
+        // server notices that only when the wait is over.
         "SET LOCAL lock_timeout = '100ms'",
         // Not made from the table items, which would be locked as long as lines come.
         "CREATE TEMPORARY TABLE kvctl_load \
@@ -213,7 +155,7 @@ static POSTGRES: Dialect = returning!(
 );
 
 static SQLITE: Dialect = returning!(
-    // In a file of the session's own, so without a lock on the database.
+    // It is in a file of the session's own, so staging takes no lock on the database.
     &["CREATE TEMPORARY TABLE kvctl_load AS SELECT version AS line, key, value FROM items LIMIT 0"],
     &["CREATE INDEX temp.kvctl_load_key ON kvctl_load (key, line)"],
     &["CREATE INDEX temp.kvctl_load_key ON kvctl_load (key, line)"],
@@ -226,22 +168,18 @@ static SQLITE: Dialect = returning!(
 
 static MYSQL: Dialect = Dialect {
     prepare: &[
-        // While an `INSERT … SELECT` waits for a lock, MariaDB lets nobody else have a new id. So it
-        // does not wait there, and is tried again. MySQL, which has no such trouble, makes it 1 s.
+        // While an `INSERT … SELECT` waits for a lock, MariaDB gives no other writer a new id. So it
+        // does not wait, and is tried again. MySQL, which has no such trouble, raises the timeout to 1 s.
         "SET SESSION innodb_lock_wait_timeout = 0",
         "CREATE TEMPORARY TABLE kvctl_load (PRIMARY KEY (`key`, line)) ENGINE = InnoDB AS \
          SELECT version AS line, `key`, value FROM items LIMIT 0",
     ],
     index: &[],
     index_unsorted: &[],
-    repeated: repeated!("`key`"),
     keep_first: keep!("min", "`key`", "(PRIMARY KEY (`key`)) ENGINE = InnoDB"),
     keep_last: keep!("max", "`key`", "(PRIMARY KEY (`key`)) ENGINE = InnoDB"),
-    existing: existing!("`key`"),
-    key_of_line: "SELECT `key` FROM kvctl_load WHERE line = ?",
     begin: "START TRANSACTION",
     undo: "ROLLBACK",
-    chunk: chunk!("`key`", "?", "?"),
     waits: false,
     create: insert!("INSERT", "`key`", "?", "?"),
     // `IGNORE` can ignore nothing but an existing key: the columns have the same types.

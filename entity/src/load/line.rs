@@ -13,7 +13,7 @@ pub struct Line {
 /// What to do with a key that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnConflict {
-    /// Store nothing at all. Nor may a key be on two lines.
+    /// Store nothing at all. A key on several lines is an error too.
     Error,
     /// Leave it as it is. Of a key on several lines the first counts.
     Skip,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use database::{Failure, Session};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, sea_query::SelectStatement};
 use tokio::time::sleep;
 
 use crate::{
@@ -11,21 +11,22 @@ use crate::{
         dialect::Dialect,
         line::OnConflict,
         outcome::{LoadError, Loaded},
+        queries,
     },
     write::change::WriteError,
 };
 
-/// Lines merged by one statement. So that others wait only briefly where a statement as a whole
-/// locks something: MariaDB's counter of ids.
+/// Lines merged by one statement. MariaDB locks its counter of ids for a whole statement, so other
+/// writers wait as long as one takes.
 const CHUNK_LINES: u64 = 5_000;
-/// How often a merge is run again that lost against other writers.
+/// How often a merge is run again after it lost against other writers.
 const MAX_RERUNS: u32 = 10;
-/// How long a merge is tried again that finds a key locked where the engine does not wait for it.
+/// How long a merge that meets locked keys is tried again, where the session does not wait for locks.
 const LOCK_TIME: Duration = Duration::from_mins(1);
-/// How long one chunk of it is. Then everything is undone: whoever has the lock may be waiting for
-/// what was merged before.
+/// How long one chunk of a merge is tried again. Then the whole merge is undone: the transaction with
+/// the lock may itself be waiting for what was merged before.
 const CHUNK_LOCK_TIME: Duration = Duration::from_secs(1);
-/// How long others have the table for themselves in between.
+/// How long other writers have the table to themselves between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// All lines, staged.
@@ -46,21 +47,13 @@ impl Staged {
     /// # Errors
     /// [`LoadError::Exists`], or what the database said.
     pub async fn preview(&self) -> Result<Loaded, LoadError> {
-        let Self {
-            dialect,
-            on_conflict,
-            lines,
-            ..
-        } = self;
-        let row = self.query_one(dialect.existing, Vec::new()).await?;
+        let row = self.query_one(&queries::existing()).await?;
         let staged = number(&row, "staged")?;
         let existing = number(&row, "existing")?;
-        let (created, updated) = match on_conflict {
+        let (created, updated) = match self.on_conflict {
             OnConflict::Error if existing > 0 => {
                 let line = row.try_get::<i64>("", "first_line")?;
-                let key = self
-                    .query_one(dialect.key_of_line, vec![line.into()])
-                    .await?;
+                let key = self.query_one(&queries::key_of_line(line)).await?;
                 return Err(LoadError::Exists {
                     key: key.try_get("", "key")?,
                     line: line.unsigned_abs(),
@@ -73,7 +66,7 @@ impl Staged {
         Ok(Loaded {
             created,
             updated,
-            skipped: lines - created - updated,
+            skipped: self.lines - created - updated,
         })
     }
 
@@ -87,50 +80,43 @@ impl Staged {
         let mut reruns = 0;
         while reruns < MAX_RERUNS {
             progress(Progress::Begun);
-            match self.merge_once(&mut progress).await {
+            let error = match self.merge_once(&mut progress).await {
                 Ok(loaded) => {
                     return Ok(Merged {
                         session: self.session,
                         loaded,
                     });
                 }
-                Err(error) => match Failure::of(&error) {
-                    Failure::RolledBack => {
-                        self.undo().await?;
-                        reruns += 1;
-                    }
-                    Failure::Locked if !self.dialect.waits && Instant::now() < deadline => {
-                        self.undo().await?;
-                        sleep(LOCK_PAUSE).await;
-                    }
-                    Failure::Duplicate => {
-                        self.undo().await?;
-                        reruns += 1;
-                        // Names the line; was the key deleted meanwhile, the next run succeeds.
-                        self.preview().await?;
-                    }
-                    _ => return Err(error.into()),
-                },
+                Err(error) => error,
+            };
+            match Failure::of(&error) {
+                Failure::RolledBack => {
+                    self.undo().await?;
+                    reruns += 1;
+                }
+                Failure::Locked if !self.dialect.waits && Instant::now() < deadline => {
+                    self.undo().await?;
+                    sleep(LOCK_PAUSE).await;
+                }
+                Failure::Duplicate => {
+                    self.undo().await?;
+                    reruns += 1;
+                    // Names the line. If the key was deleted meanwhile, the next run succeeds.
+                    self.preview().await?;
+                }
+                _ => return Err(error.into()),
             }
         }
         Err(WriteError::Contended.into())
     }
 
     async fn undo(&self) -> Result<(), DbErr> {
-        let Self {
-            session, dialect, ..
-        } = self;
-        session.execute_unprepared(dialect.undo).await.map(drop)
+        let undone = self.session.execute_unprepared(self.dialect.undo).await;
+        undone.map(drop)
     }
 
     async fn merge_once(&self, progress: &mut impl FnMut(Progress)) -> Result<Loaded, DbErr> {
-        let Self {
-            session,
-            dialect,
-            lines,
-            ..
-        } = self;
-        session.execute_unprepared(dialect.begin).await?;
+        self.session.execute_unprepared(self.dialect.begin).await?;
         let mut loaded = Loaded::default();
         // No key is empty, so all are above this.
         let mut above = String::new();
@@ -141,13 +127,12 @@ impl Staged {
             progress(Progress::Merged(chunk.lines));
             above = chunk.last_key;
         }
-        loaded.skipped = lines - loaded.created - loaded.updated;
+        loaded.skipped = self.lines - loaded.created - loaded.updated;
         Ok(loaded)
     }
 
     async fn chunk_above(&self, above: &str) -> Result<Option<Chunk>, DbErr> {
-        let values = vec![above.into(), (CHUNK_LINES as i64).into()];
-        let row = self.query_one(self.dialect.chunk, values).await?;
+        let row = self.query_one(&queries::chunk(above, CHUNK_LINES)).await?;
         let Some(last_key) = row.try_get("", "last_key")? else {
             return Ok(None);
         };
@@ -157,24 +142,22 @@ impl Staged {
         }))
     }
 
+    /// [`merge_chunk`](Self::merge_chunk), again and again for a while if it meets a lock.
     async fn merge_when_unlocked(&self, above: &str, chunk: &Chunk) -> Result<(u64, u64), DbErr> {
-        let Self {
-            session, dialect, ..
-        } = self;
-        if dialect.waits {
+        if self.dialect.waits {
             return self.merge_chunk(above, chunk).await;
         }
         let deadline = Instant::now() + CHUNK_LOCK_TIME;
         loop {
-            session.execute_unprepared("SAVEPOINT chunk").await?;
+            self.session.execute_unprepared("SAVEPOINT chunk").await?;
             match self.merge_chunk(above, chunk).await {
                 Err(error)
                     if Failure::of(&error) == Failure::Locked && Instant::now() < deadline =>
                 {
-                    // There is none if the server is set to take all of the transaction back.
-                    session
-                        .execute_unprepared("ROLLBACK TO SAVEPOINT chunk")
-                        .await?;
+                    // Fails where the server is set to take back the whole transaction on a lock
+                    // wait timeout, and the savepoint with it.
+                    let back = "ROLLBACK TO SAVEPOINT chunk";
+                    self.session.execute_unprepared(back).await?;
                     sleep(LOCK_PAUSE).await;
                 }
                 done => return done,
@@ -215,14 +198,8 @@ impl Staged {
         })
     }
 
-    async fn query_one(
-        &self,
-        sql: &str,
-        values: Vec<sea_orm::Value>,
-    ) -> Result<QueryResult, DbErr> {
-        let backend = self.session.get_database_backend();
-        let statement = Statement::from_sql_and_values(backend, sql, values);
-        let row = self.session.query_one_raw(statement).await?;
+    async fn query_one(&self, select: &SelectStatement) -> Result<QueryResult, DbErr> {
+        let row = self.session.query_one(select).await?;
         row.ok_or_else(|| DbErr::RecordNotFound("a row of an aggregate".to_owned()))
     }
 }
@@ -232,7 +209,7 @@ impl Staged {
 pub enum Progress {
     /// At its beginning, perhaps again.
     Begun,
-    /// So many lines further.
+    /// One more chunk, of this many lines, is merged.
     Merged(u64),
 }
 
@@ -241,7 +218,7 @@ struct Chunk {
     lines: u64,
 }
 
-/// All lines merged, but not for good.
+/// All lines are merged, but not yet committed.
 pub struct Merged {
     session: Session,
     loaded: Loaded,
@@ -255,7 +232,7 @@ impl Merged {
     pub async fn commit(self) -> Result<Loaded, LoadError> {
         let done = self.session.execute_unprepared("COMMIT").await;
         done.map_err(WriteError::of)?;
-        // Committed is committed.
+        // The lines are stored, however the session ends.
         let _ = self.session.close().await;
         Ok(self.loaded)
     }

@@ -2,18 +2,19 @@
 //!
 //! Lines are first *staged* in a temporary table of the session, which touches nothing that others
 //! use, however long it takes. Then they are *merged* into `items` in one transaction, in chunks in
-//! the order of their keys: everybody who writes several keys locks them in this order, so nobody
-//! waits in a circle. Until [`Merged::commit`] nothing is decided, and dropping any of the stages
-//! leaves no trace.
+//! the order of their keys. Every write of several keys locks them in this order, so no two wait for
+//! each other in a circle. Until [`Merged::commit`] nothing is decided: a [`Load`], [`Staged`] or
+//! [`Merged`] that is dropped leaves no trace.
 
 mod dialect;
 mod line;
 mod merge;
 mod outcome;
+mod queries;
 mod stage;
 
 use database::Session;
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::ConnectionTrait;
 
 use self::dialect::Dialect;
 pub use self::{
@@ -22,7 +23,7 @@ pub use self::{
     outcome::{LoadError, Loaded},
 };
 
-/// Lines are as good as sorted if at most one in so many is out of order.
+/// Lines count as sorted if at most one in this many is out of order.
 const ORDERLY_LINES: u64 = 100;
 
 /// Lines being staged.
@@ -32,8 +33,8 @@ pub struct Load {
     on_conflict: OnConflict,
     lines: u64,
     last_key: String,
-    /// How often a line did not come after the one before it in the order of the keys. Never in
-    /// an export, so that then no key comes twice.
+    /// How many lines do not come after the one before them in the order of the keys. If there is none,
+    /// as in an export, no key comes twice.
     disorder: u64,
 }
 
@@ -55,7 +56,7 @@ impl Load {
         })
     }
 
-    /// Takes some lines, a mebibyte or so: they are sent as one message.
+    /// Takes some lines, a mebibyte or so, and sends them as one message.
     ///
     /// # Errors
     /// What the database said.
@@ -74,7 +75,7 @@ impl Load {
         Ok(())
     }
 
-    /// That was all.
+    /// Ends the staging: all lines were taken.
     ///
     /// # Errors
     /// [`LoadError::Repeated`], or what the database said.
@@ -105,12 +106,7 @@ impl Load {
     }
 
     async fn refuse_repeated(&self) -> Result<(), LoadError> {
-        let Self {
-            session, dialect, ..
-        } = self;
-        let backend = session.get_database_backend();
-        let statement = Statement::from_string(backend, dialect.repeated);
-        match session.query_one_raw(statement).await? {
+        match self.session.query_one(&queries::repeated()).await? {
             None => Ok(()),
             Some(row) => Err(LoadError::Repeated {
                 key: row.try_get("", "key")?,

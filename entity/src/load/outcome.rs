@@ -12,12 +12,12 @@ pub struct Loaded {
     pub skipped: u64,
 }
 
-/// Why nothing was stored, but for an unknown outcome.
+/// Why nothing was stored, or why it is not known whether anything was.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("line {again}: the key {key:?} is on line {first} already")]
     Repeated { key: String, first: u64, again: u64 },
-    /// Its line is the first of so many.
+    /// `line` is the first of the `lines` whose keys exist.
     #[error("line {line}: the key {key:?} exists already")]
     Exists { key: String, line: u64, lines: u64 },
     #[error("{0}")]

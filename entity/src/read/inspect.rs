@@ -1,10 +1,12 @@
 //! What an operator wants to know of a database.
+//!
+//! Raw: each engine tells sizes by functions and system tables of its own, which SeaORM does not know.
 
 use database::Server;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
-/// The bytes on disk of the table `items`, its values and its indexes. MySQL and MariaDB tell the
-/// size of its file only to users with the right `PROCESS`, and to others an estimate.
+/// The bytes on disk of the table `items` with its indexes. MySQL and MariaDB tell the size of the
+/// file only to users with the right `PROCESS`; other users get an estimate.
 ///
 /// # Errors
 /// What the database said.
@@ -18,7 +20,7 @@ pub async fn disk_bytes(db: &impl ConnectionTrait) -> Result<u64, DbErr> {
             },
             false => match bytes(db, MYSQL_FILE).await {
                 Err(_) => {
-                    // Otherwise it tells what it knew some time in the last day.
+                    // Without this the estimate may be a day old.
                     let fresh = "SET SESSION information_schema_stats_expiry = 0";
                     db.execute_unprepared(fresh).await?;
                     bytes(db, MYSQL_ESTIMATE).await

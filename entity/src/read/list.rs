@@ -26,9 +26,9 @@ pub struct Listing {
 /// Where a page begins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Start {
-    /// After so many items.
+    /// After this many items.
     Offset(u64),
-    /// Above this key; at the first one if there is none.
+    /// Above this key, or at the first key if there is none.
     After(Option<String>),
 }
 
@@ -69,12 +69,12 @@ pub async fn list(db: &impl ConnectionTrait, listing: &Listing) -> Result<Page, 
     };
     let mut items = Vec::with_capacity(rows.len());
     for row in &rows {
-        // The page is empty where there is no key: then the row only carries the total.
+        // Of an empty page there is one row, without a key, which carries the total.
         if row.try_get::<Option<String>>("", "key")?.is_some() {
             items.push(listed(row, listing.keys_only)?);
         }
     }
-    // One item more than asked for was looked for, to know whether there is a next page.
+    // The query asks for one item more than a page has, to know whether there is a next page.
     let more = items.len() as u64 > listing.limit;
     items.truncate(usize::try_from(listing.limit).unwrap_or(usize::MAX));
     let next = match items.last() {

@@ -23,7 +23,8 @@ pub struct Scan {
     pub keys_only: bool,
 }
 
-/// One statement, so one snapshot; the rows come as they are taken, so in bounded memory.
+/// One statement, so all rows are of one snapshot. They come as the caller takes them, so memory is
+/// bounded.
 ///
 /// # Errors
 /// What the database said.

@@ -1,7 +1,7 @@
 //! A write and what can become of it.
 
 use database::Failure;
-use sea_orm::{DbErr, QueryResult};
+use sea_orm::{DbErr, FromQueryResult};
 
 use crate::item::{
     Item,
@@ -12,7 +12,7 @@ use crate::item::{
     value::Value,
 };
 
-/// How often a write is run again that lost against another one.
+/// How often a write is run again after it lost against another one.
 pub(super) const MAX_RERUNS: u32 = 50;
 
 /// One change of one key.
@@ -35,7 +35,7 @@ pub enum Action {
     Delete,
 }
 
-/// What to do about a row that somebody else has locked.
+/// What to do about a row that another session has locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnLocked {
     /// Wait for it as long as the session does.
@@ -63,10 +63,10 @@ pub enum Outcome {
 /// A write without an outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The one who asked gave up before anything was sent.
+    /// The caller gave it up before anything was sent.
     #[error("abandoned before it was sent")]
     Abandoned,
-    /// Others changed the key again and again; nothing was written.
+    /// Other writers changed the key again and again; nothing was written.
     #[error("others write this key all the time; nothing was written")]
     Contended,
     /// Nothing was written.
@@ -78,7 +78,7 @@ pub enum WriteError {
 }
 
 impl Write {
-    /// Whether it stores a key that is not there.
+    /// Whether it creates the item if the key does not exist.
     pub(super) fn creates(&self) -> bool {
         match self.action {
             Action::Create(_) => true,
@@ -96,8 +96,8 @@ impl Write {
     }
 }
 
-/// A precondition's part as the statements take it: `NULL` asks for nothing, else `*` or a list
-/// `,1-1,2-7,`. So the text of a statement is the same however many tags there are.
+/// A part of a precondition as the statements take it: `*` or a list such as `,1-1,2-7,`. `NULL` stands
+/// for no condition. So the text of a statement is the same for any number of tags.
 pub(super) fn listed(part: &TagMatch) -> String {
     match part {
         TagMatch::Any => "*".to_owned(),
@@ -125,7 +125,7 @@ impl WriteError {
     }
 }
 
-/// What to do about one attempt, of so many: `Some` ends the write, `None` runs it again.
+/// What follows from the latest of `attempts`: `Some` ends the write, `None` runs it again.
 ///
 /// `Ok(None)` is an attempt that another write overtook.
 pub(super) fn concluded(
@@ -155,7 +155,7 @@ pub enum Done {
 }
 
 impl Done {
-    /// What it means for the one who sent the write.
+    /// What it means for the caller, whose write this was.
     pub fn outcome(self, write: Write) -> Outcome {
         match (self, write.action) {
             (
@@ -172,7 +172,7 @@ impl Done {
             }
             (Self::Deleted | Self::Stored(_), _) => Outcome::Deleted,
             (Self::Exists, _) => Outcome::Exists,
-            // Upsert accepts a missing key, so it is only a tag or `*` that does not.
+            // An upsert accepts a missing key, unless `If-Match` asks for a tag or for `*`.
             (Self::Missing, Action::Upsert(_)) => Outcome::PreconditionFailed(None),
             (Self::Missing, _) => Outcome::Missing,
             (Self::PreconditionFailed(tag), _) => Outcome::PreconditionFailed(Some(tag)),
@@ -181,6 +181,7 @@ impl Done {
 }
 
 /// What the server decides about a stored item.
+#[derive(FromQueryResult)]
 pub struct Written {
     pub(super) id: i64,
     pub(super) version: i64,
@@ -189,15 +190,6 @@ pub struct Written {
 }
 
 impl Written {
-    pub(super) fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        Ok(Self {
-            id: row.try_get("", "id")?,
-            version: row.try_get("", "version")?,
-            created_at: row.try_get("", "created_at")?,
-            updated_at: row.try_get("", "updated_at")?,
-        })
-    }
-
     fn item(self, key: Key, value: Value) -> Item {
         Item {
             id: self.id,

@@ -1,4 +1,4 @@
-//! Who decides about a write: the one who sends it or the one who gives it up.
+//! One atomic step decides whether a write is sent or given up.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -12,27 +12,27 @@ const ABANDONED: u8 = 2;
 pub struct Claim(AtomicU8);
 
 impl Claim {
-    /// A claim that nobody will abandon.
+    /// The claim of a waiting write.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether the write may be sent.
+    /// Claims the write, if it was not abandoned. Tells whether it may be sent.
     pub fn take(&self) -> bool {
         self.change(WAITING, CLAIMED) || self.0.load(Ordering::Acquire) == CLAIMED
     }
 
-    /// Waiting again if it was claimed, after the server has definitely taken the write back.
+    /// Makes a claimed write wait again, after the server has certainly rolled it back.
     pub fn give_back(&self) {
         self.change(CLAIMED, WAITING);
     }
 
-    /// Whether nobody waits for the write any more, and it was not sent.
+    /// Whether the write was given up before it was sent.
     pub fn is_abandoned(&self) -> bool {
         self.0.load(Ordering::Acquire) == ABANDONED
     }
 
-    /// Whether the write is certain never to be sent.
+    /// Gives the write up, if it was not claimed. Tells whether it is certain never to be sent.
     pub fn abandon(&self) -> bool {
         self.change(WAITING, ABANDONED) || self.is_abandoned()
     }

@@ -23,14 +23,14 @@ pub struct DeleteMany {
     pub keys: Vec<String>,
     /// The tag that each item must have.
     pub if_match: Option<ETag>,
-    /// Do not mind keys that do not exist.
+    /// Delete the other items although some of the keys do not exist.
     pub ignore_missing: bool,
 }
 
 /// What a delete did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeleteOutcome {
-    /// So many items.
+    /// This many items were deleted.
     All(u64),
     /// These keys do not exist; nothing was deleted.
     Missing(Vec<String>),
@@ -64,7 +64,7 @@ async fn attempt(
     delete: &DeleteMany,
 ) -> Result<DeleteOutcome, WriteError> {
     let options = TransactionOptions {
-        // SQLite: the lock for writing at once; it could not be had after a read.
+        // SQLite takes the lock for writing at the start, since it may refuse it after a read.
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..Default::default()
     };
@@ -73,7 +73,7 @@ async fn attempt(
     let done = within(&transaction, keys, delete).await;
     match done {
         Ok(DeleteOutcome::All(_)) => transaction.commit().await.map_err(WriteError::of)?,
-        // If it cannot be told, the server takes it back with the end of the connection.
+        // If the rollback cannot be sent, the server rolls back when the connection ends.
         Ok(DeleteOutcome::Missing(_) | DeleteOutcome::PreconditionFailed(_)) | Err(_) => {
             let _ = transaction.rollback().await;
         }
@@ -86,10 +86,38 @@ async fn within(
     keys: &[String],
     delete: &DeleteMany,
 ) -> Result<DeleteOutcome, DbErr> {
+    let found = lock(transaction, keys).await?;
+    if let Some(expected) = delete.if_match
+        && let Some(other) = found.values().find(|tag| **tag != expected)
+    {
+        return Ok(DeleteOutcome::PreconditionFailed(*other));
+    }
+    let missing = keys.iter().filter(|key| !found.contains_key(*key));
+    let missing: Vec<String> = missing.cloned().collect();
+    if !missing.is_empty() && !delete.ignore_missing {
+        return Ok(DeleteOutcome::Missing(missing));
+    }
+    let ids: Vec<_> = found.values().map(|tag| tag.id).collect();
+    let mut deleted = 0;
+    for ids in ids.chunks(CHUNK_KEYS) {
+        let done = Entity::delete_many()
+            .filter(Column::Id.is_in(ids.iter().copied()))
+            .exec(transaction)
+            .await?;
+        deleted += done.rows_affected;
+    }
+    Ok(DeleteOutcome::All(deleted))
+}
+
+/// Locks the rows that exist in the order of their keys.
+async fn lock(
+    transaction: &DatabaseTransaction,
+    keys: &[String],
+) -> Result<BTreeMap<String, ETag>, DbErr> {
     let mut found = BTreeMap::new();
     let mut missing = keys.to_vec();
-    // Twice: where others replaced an item while its lock was waited for, only a second statement of
-    // PostgreSQL sees the new one.
+    // Twice: if another writer replaced an item while its lock was waited for, PostgreSQL shows the new
+    // row only to a second statement.
     for _ in 0..2 {
         for keys in missing.chunks(CHUNK_KEYS) {
             let rows: Vec<(String, i64, i64)> = Entity::find()
@@ -108,22 +136,5 @@ async fn within(
         }
         missing.retain(|key| !found.contains_key(key));
     }
-    if let Some(expected) = delete.if_match
-        && let Some(other) = found.values().find(|tag| **tag != expected)
-    {
-        return Ok(DeleteOutcome::PreconditionFailed(*other));
-    }
-    if !missing.is_empty() && !delete.ignore_missing {
-        return Ok(DeleteOutcome::Missing(missing));
-    }
-    let ids: Vec<_> = found.values().map(|tag| tag.id).collect();
-    let mut deleted = 0;
-    for ids in ids.chunks(CHUNK_KEYS) {
-        let done = Entity::delete_many()
-            .filter(Column::Id.is_in(ids.iter().copied()))
-            .exec(transaction)
-            .await?;
-        deleted += done.rows_affected;
-    }
-    Ok(DeleteOutcome::All(deleted))
+    Ok(found)
 }

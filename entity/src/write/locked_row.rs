@@ -1,15 +1,21 @@
 //! Writes of one transaction that locks the row first: MySQL and MariaDB, which cannot return what
 //! an `UPDATE` made.
 //!
-//! Until `COMMIT` is sent nothing is decided, so the write is claimed only then.
+//! Until `COMMIT` is sent nothing is decided, so the write is claimed only then. The statements that
+//! begin and end the transaction are raw: SeaORM has transactions only on connections of its own pool.
 
 use database::{Failure, Session};
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Values};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, Insert, QueryFilter, QuerySelect,
+    sea_query::{Expr, ExprTrait, LockBehavior, LockType},
+};
 
 use crate::{
-    item::{etag::ETag, value::Value},
+    item::{ActiveModel, Column, Entity, etag::ETag, value::Value},
+    read::find::select_etag,
     write::{
-        change::{Action, Done, OnLocked, Write, WriteError, Written, concluded},
+        change::{Action, Done, OnLocked, Write, WriteError, concluded},
         claim::Claim,
     },
 };
@@ -44,7 +50,7 @@ async fn attempt(
     let outcome = match within(session, write, on_locked).await {
         Ok(outcome) => outcome,
         Err(error) => {
-            // A lock wait timeout ends the statement only.
+            // After a lock wait timeout the transaction is still open.
             roll_back(session).await?;
             return match (Failure::of(&error), &write.action) {
                 (Failure::Duplicate, Action::Create(_)) => Ok(Some(Done::Exists)),
@@ -71,7 +77,7 @@ async fn commit(session: &Session) -> Result<(), WriteError> {
         return Ok(());
     };
     match Failure::of(&error) {
-        // The server took it back instead.
+        // The server rolled back instead.
         Failure::RolledBack | Failure::Locked | Failure::Cancelled | Failure::ReadOnly => {
             roll_back(session).await?;
             Err(WriteError::NotWritten(error))
@@ -80,8 +86,8 @@ async fn commit(session: &Session) -> Result<(), WriteError> {
     }
 }
 
-/// Where it cannot be told, the server ends the transaction with the session, which nobody may use
-/// again: their `START TRANSACTION` would commit it.
+/// If `ROLLBACK` fails, the transaction ends with the session, so the error is that of a lost one: the
+/// next `START TRANSACTION` on this session would commit what the transaction has written.
 async fn roll_back(session: &Session) -> Result<(), WriteError> {
     let done = session.execute_unprepared("ROLLBACK").await;
     done.map(drop).map_err(|error| {
@@ -98,63 +104,68 @@ async fn within(session: &Session, write: &Write, on_locked: OnLocked) -> Result
         (Action::Create(_), Some(_)) => Ok(Done::Exists),
         (_, Some(tag)) if !write.precondition.holds(tag) => Ok(Done::PreconditionFailed(tag)),
         (Action::Delete, Some(tag)) => {
-            let sql = "DELETE FROM items WHERE id = ?";
-            session.execute_raw(statement(sql, [tag.id.into()])).await?;
+            Entity::delete_by_id(tag.id).exec(session).await?;
             Ok(Done::Deleted)
         }
         (Action::Update(value) | Action::Upsert(value), Some(tag)) => {
-            let sql = "UPDATE items SET value = ?, version = version + 1, \
-                       updated_at = UTC_TIMESTAMP(6) WHERE id = ?";
-            let values = [value.as_str().into(), tag.id.into()];
-            session.execute_raw(statement(sql, values)).await?;
+            update(session, tag, value).await?;
             stored(session, write).await
         }
         (Action::Create(value) | Action::Upsert(value), None) if write.creates() => {
-            create(session, write, value).await
+            create(session, write, value).await?;
+            stored(session, write).await
         }
         (_, None) => Ok(Done::Missing),
     }
 }
 
-/// A second `SELECT` of the row would see another writer's change; this one keeps it out.
+/// Locks the row if there is one, so that no other writer changes it before this one has.
 async fn lock(
     session: &Session,
     write: &Write,
     on_locked: OnLocked,
 ) -> Result<Option<ETag>, DbErr> {
-    let sql = match on_locked {
-        OnLocked::Wait => "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE",
-        OnLocked::Fail => "SELECT id, version FROM items WHERE `key` = ? FOR UPDATE NOWAIT",
+    let select = select_etag(write.key.as_str());
+    let locking = match on_locked {
+        OnLocked::Wait => select.lock_exclusive(),
+        OnLocked::Fail => select.lock_with_behavior(LockType::Update, LockBehavior::Nowait),
     };
-    let row = session
-        .query_one_raw(statement(sql, [write.key.as_str().into()]))
-        .await?;
-    row.map(|row| {
-        Ok(ETag {
-            id: row.try_get("", "id")?,
-            version: row.try_get("", "version")?,
-        })
-    })
-    .transpose()
+    locking.into_model().one(session).await
 }
 
-async fn create(session: &Session, write: &Write, value: &Value) -> Result<Done, DbErr> {
-    let sql = "INSERT INTO items (`key`, value) VALUES (?, ?)";
-    let values = [write.key.as_str().into(), value.as_str().into()];
-    session.execute_raw(statement(sql, values)).await?;
-    stored(session, write).await
+async fn update(session: &Session, current: ETag, value: &Value) -> Result<(), DbErr> {
+    let update = Entity::update_many()
+        .col_expr(Column::Value, Expr::value(value.as_str()))
+        .col_expr(Column::Version, Expr::col(Column::Version).add(1))
+        .col_expr(Column::UpdatedAt, Expr::cust("UTC_TIMESTAMP(6)"))
+        .filter(Column::Id.eq(current.id));
+    update.exec(session).await.map(drop)
+}
+
+async fn create(session: &Session, write: &Write, value: &Value) -> Result<(), DbErr> {
+    let item = ActiveModel {
+        key: Set(write.key.as_str().to_owned()),
+        value: Set(value.as_str().to_owned()),
+        ..Default::default()
+    };
+    let insert = Insert::one(item);
+    insert.exec_without_returning(session).await.map(drop)
 }
 
 /// The row as this transaction, which has it locked, left it.
 async fn stored(session: &Session, write: &Write) -> Result<Done, DbErr> {
-    let sql = "SELECT id, version, created_at, updated_at FROM items WHERE `key` = ?";
-    let row = session
-        .query_one_raw(statement(sql, [write.key.as_str().into()]))
-        .await?
-        .ok_or_else(|| DbErr::RecordNotFound("the row just written".into()))?;
-    Written::read(&row).map(Done::Stored)
-}
-
-fn statement<const N: usize>(sql: &str, values: [sea_orm::Value; N]) -> Statement {
-    Statement::from_sql_and_values(DbBackend::MySql, sql, Values(values.into()))
+    let row = Entity::find()
+        .select_only()
+        .columns([
+            Column::Id,
+            Column::Version,
+            Column::CreatedAt,
+            Column::UpdatedAt,
+        ])
+        .filter(Column::Key.eq(write.key.as_str()))
+        .into_model()
+        .one(session)
+        .await?;
+    row.map(Done::Stored)
+        .ok_or_else(|| DbErr::RecordNotFound("the row just written".into()))
 }

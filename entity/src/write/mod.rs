@@ -23,8 +23,8 @@ pub use self::{
 
 /// Sends the write if `claim` can be taken.
 ///
-/// Must run to its end: dropping this future in the middle leaves the outcome unknown, and the
-/// connection unfit for anybody else.
+/// Must run to its end: dropping this future in the middle leaves the outcome unknown, and the session
+/// unfit for another statement.
 ///
 /// # Errors
 /// See [`WriteError`].

@@ -1,19 +1,22 @@
 //! Writes of one statement with `RETURNING`: PostgreSQL and SQLite.
 //!
-//! A statement that changes no row is followed by a look at the tag, to tell a missing key from a
+//! A statement that changes no row is followed by a look at the tag. It tells a missing key from a
 //! failed precondition, and from an item that was deleted and created anew while the statement waited.
-//! If by then the answer would be another one, the write is sent again, so a reported tag is one that
-//! the key had and that does not fulfil the precondition.
+//! If the precondition holds by then, the write is sent again. So a reported tag is one that the key
+//! had and that does not fulfil the precondition.
+//!
+//! The statements are raw: half of each is the condition on the tag, which is text to the builder too,
+//! and the builder would put them together anew for every write.
 
 use database::Session;
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
 
 use crate::{
     item::{
         precondition::{Precondition, TagMatch},
         value::Value,
     },
-    read,
+    read::find::find_etag,
     write::{
         change::{Action, Done, Write, WriteError, Written, concluded, listed},
         claim::Claim,
@@ -100,7 +103,7 @@ async fn attempt(session: &Session, write: &Write) -> Result<Option<Done>, Write
     match (&write.action, row) {
         (Action::Delete, Some(_)) => Ok(Some(Done::Deleted)),
         (Action::Create(_) | Action::Update(_) | Action::Upsert(_), Some(row)) => {
-            let written = Written::read(&row).map_err(WriteError::Unknown)?;
+            let written = Written::from_query_result(&row, "").map_err(WriteError::Unknown)?;
             Ok(Some(Done::Stored(written)))
         }
         (Action::Create(_), None) => Ok(Some(Done::Exists)),
@@ -111,7 +114,7 @@ async fn attempt(session: &Session, write: &Write) -> Result<Option<Done>, Write
 }
 
 async fn look(session: &Session, write: &Write) -> Result<Option<Done>, WriteError> {
-    let current = read::find_etag(session, write.key.as_str())
+    let current = find_etag(session, write.key.as_str())
         .await
         .map_err(WriteError::NotWritten)?;
     Ok(match current {

@@ -1,12 +1,16 @@
 //! Many writes of different keys in one statement, and so in one commit: PostgreSQL.
 //!
-//! The statement locks the rows there are, in the order of their keys, then updates, deletes and
-//! inserts, the last in the order of their keys too, so that two of these hardly ever wait for each
-//! other in a circle. They still do where one inserts a key that the other found already; the short
-//! lock timeout of the session ends that. Where a row changed after the statement had begun,
-//! PostgreSQL goes on with the row as it is once it has the lock, so conditions are judged on what is
-//! then replaced. Where it was deleted another one may have been created in its place: such a write is
-//! sent again.
+//! The statement locks the rows that exist, in the order of their keys; then it updates, deletes and
+//! inserts. It inserts in the order of the keys too, so two such statements hardly ever wait for each
+//! other in a circle. They still do if one inserts a key that the other has found; the session's short
+//! lock timeout ends that.
+//!
+//! If a row changed after the statement began, PostgreSQL goes on with the row as it is once it is
+//! locked, so conditions are judged on the version that is replaced. If the row was deleted, another
+//! one may have been created in its place: such a write is sent again.
+//!
+//! The statement is raw: the builder cannot say `unnest` of several arrays `WITH ORDINALITY`, nor
+//! `DELETE … USING`.
 
 use database::{Session, statement_error};
 use sea_orm::sqlx::{self, Row, postgres::PgRow};
@@ -96,7 +100,7 @@ pub async fn write_together(
         .bind(if_none_match);
     let rows = postgres.fetch_all(query).await.map_err(WriteError::of)?;
     let done = |(write, row): (&&Write, &PgRow)| done(write, row);
-    // What was done cannot be told any more.
+    // The statement succeeded, but what it did cannot be read.
     let unknown = |error| WriteError::Unknown(statement_error(error));
     writes
         .iter()

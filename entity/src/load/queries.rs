@@ -1,0 +1,61 @@
+//! What a load asks about the staged lines, the same of every engine.
+
+use sea_orm::sea_query::{Expr, ExprTrait, Func, Order, Query, SelectStatement};
+
+use crate::item::{Column, Entity};
+
+const STAGED: &str = "kvctl_load";
+
+/// The `key` that is on several lines, its `first_line` and its `last_line`: of several such keys
+/// the one whose first line comes first.
+pub(super) fn repeated() -> SelectStatement {
+    let line = || Expr::col("line");
+    Query::select()
+        .column("key")
+        .expr_as(line().min(), "first_line")
+        .expr_as(line().max(), "last_line")
+        .from(STAGED)
+        .group_by_col("key")
+        .and_having(Expr::cust("count(*)").gt(1))
+        .order_by_expr(line().min(), Order::Asc)
+        .limit(1)
+        .take()
+}
+
+/// How many lines are `staged`, of how many the key is `existing`, and the `first_line` of these.
+pub(super) fn existing() -> SelectStatement {
+    let item = || Expr::col((Entity, Column::Key));
+    let line_of_item = Expr::case(item().is_not_null(), Expr::col("line"));
+    Query::select()
+        .expr_as(Expr::cust("count(*)"), "staged")
+        .expr_as(item().count(), "existing")
+        .expr_as(Func::min(line_of_item), "first_line")
+        .from(STAGED)
+        .left_join(Entity, item().equals((STAGED, "key")))
+        .take()
+}
+
+/// The `key` on a line.
+pub(super) fn key_of_line(line: i64) -> SelectStatement {
+    Query::select()
+        .column("key")
+        .from(STAGED)
+        .and_where(Expr::col("line").eq(line))
+        .take()
+}
+
+/// The `last_key` of the next lines above a key, at most `most`, and how many are `staged` there.
+pub(super) fn chunk(above: &str, most: u64) -> SelectStatement {
+    let keys = Query::select()
+        .column("key")
+        .from(STAGED)
+        .and_where(Expr::col("key").gt(above))
+        .order_by("key", Order::Asc)
+        .limit(most)
+        .take();
+    Query::select()
+        .expr_as(Expr::col("key").max(), "last_key")
+        .expr_as(Expr::cust("count(*)"), "staged")
+        .from_subquery(keys, "chunk")
+        .take()
+}
