@@ -57,10 +57,10 @@ impl Connector {
         options.map(Self).map_err(connection_error)
     }
 
-    /// One session, or at once the reason why there is none.
+    /// One session, or the reason why there is none, without another try.
     ///
     /// # Errors
-    /// There is none to be had, or none in this time.
+    /// No session could be had, or none in this time.
     pub async fn open(&self, time: Duration) -> Result<Session, DbErr> {
         let open = async {
             Ok(match &self.0 {
@@ -89,9 +89,9 @@ impl Connector {
         matches!(&self.0, Options::Postgres(_, settings) if settings.begin.is_some())
     }
 
-    /// SeaORM's connection to it, opened when it is needed: this succeeds also while the database
-    /// is down. A statement waits for `time` until it has the connection. Not for a pooler that gives
-    /// out connections for one transaction at a time.
+    /// SeaORM's connection to the database, opened when it is needed, so this succeeds also while the
+    /// database is down. A statement waits for `time` until it has the connection. Unfit for a pooler
+    /// that gives out connections for one transaction at a time.
     pub fn connection(&self, time: Duration) -> DatabaseConnection {
         match &self.0 {
             Options::Postgres(options, settings) => {
@@ -148,7 +148,7 @@ fn postgres(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<Optio
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {lock_timeout}; \
              SET LOCAL statement_timeout = {statement_timeout}"
         );
-        // PgBouncer refuses what a session might be set up with.
+        // PgBouncer refuses options that set a session up.
         let begin = Some(begin.into());
         let settings = PgSettings { unlimited, begin };
         Options::Postgres(options.extra_float_digits(None), settings)
@@ -174,7 +174,7 @@ struct PgSettings {
 impl PgSettings {
     async fn apply(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         if self.unlimited {
-            // Only PostgreSQL 17 and later know it, and the others would refuse the connection.
+            // Only PostgreSQL 17 and later know it. As an option, earlier servers would refuse it.
             let sql = "SELECT set_config(name, '0', false) FROM pg_settings \
                        WHERE name = 'transaction_timeout'";
             connection.execute(sql).await?;
@@ -213,7 +213,7 @@ impl MySqlSettings {
                     timeout.as_millis().max(1)
                 );
             }
-            // Nor is it bounded how slowly an answer may be read, or how slowly lines may come: a day.
+            // Without a bound on statements, answers may be read and lines may come slowly: for a day.
             None => {
                 session += " /*M! , SESSION max_statement_time = 0 */ \
                             /*!80000 , SESSION max_execution_time = 0 */ \
@@ -248,8 +248,8 @@ fn sqlite(url: &DatabaseUrl, settings: &SessionSettings) -> sqlx::Result<SqliteC
         .busy_timeout(settings.lock_timeout);
     let bytes = fs::metadata(options.get_filename()).map_or(0, |file| file.len());
     let options = match bytes {
-        // So that who writes keeps nobody from reading. The file remembers it, and one that is
-        // there may be somebody else's.
+        // In WAL mode a writer does not keep readers waiting. The file remembers the mode, and an
+        // existing file may belong to other software.
         0 => options.journal_mode(SqliteJournalMode::Wal),
         _ => options,
     };

@@ -17,8 +17,8 @@ pub enum Failure {
     NoConnection,
     /// A unique index has the key already: nothing was written.
     Duplicate,
-    /// Rolled back for the sake of another transaction: nothing was written, and the same may
-    /// succeed at once.
+    /// Rolled back in favour of another transaction: nothing was written, and the same statement may
+    /// succeed right away.
     RolledBack,
     /// Another session held a lock for longer than the session waits: nothing was written.
     Locked,
@@ -26,15 +26,14 @@ pub enum Failure {
     Cancelled,
     /// The server has no disk or memory left for it: nothing was written.
     NoRoom,
-    /// What was reached takes no writes: nothing was written. Another session may reach a server that
-    /// does.
+    /// The server takes no writes: nothing was written. Another session may reach one that does.
     ReadOnly,
     /// The tables of kvd are not there, or not in the shape of this version: nothing was written.
     NotMigrated,
-    /// The server refused the statement for a reason of its own, or its answer holds what cannot be
-    /// read, such as a time that is none: nothing was written.
+    /// The server refused the statement for a reason of its own, or its answer cannot be read, such as
+    /// a time that is none: nothing was written.
     Refused,
-    /// The connection broke, or the server says so itself: what it did is not known.
+    /// The connection broke, or the server itself does not know: what the statement did is not known.
     Unknown,
 }
 

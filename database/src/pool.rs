@@ -1,9 +1,9 @@
 //! The sessions of a server, shared by its requests.
 //!
-//! A pool of its own. The driver's pings every session that is given back and waits for the answer
-//! without end, so that a network that is gone takes its places for ever; it keeps what has been
-//! idle since before the database restarted; and it fails where the database allows no further
-//! session although one of its own is about to be free.
+//! The driver's pool is not used, for three reasons. It pings every session that is given back and waits
+//! for the answer without end, so a lost network takes its places for ever. It keeps sessions that were
+//! idle before the database restarted. And it fails if the database allows no further session, although
+//! one of its own is about to be free.
 
 use std::{
     ops::Deref,
@@ -23,7 +23,7 @@ use crate::{connector::Connector, failure::Failure, session::Session};
 /// or a firewall may have dropped them, and a write sent on such a session has no known outcome.
 const PING_AFTER_IDLE: Duration = Duration::from_millis(500);
 
-/// How long a session may take to answer a ping, at most, or to end.
+/// The most time for a session to answer a ping, or to end.
 const PING_TIME: Duration = Duration::from_secs(1);
 
 /// Sessions idle for longer are ended.
@@ -55,9 +55,9 @@ struct Inner {
     time: Duration,
     size: u32,
     places: Arc<Semaphore>,
-    /// The one used last is at the end.
+    /// The session that was used last is at the end.
     idle: Mutex<Vec<Idle>>,
-    /// Shared by all open sessions, so that they are counted.
+    /// Every open session holds a clone, so the clones count the sessions.
     open: Arc<()>,
 }
 
@@ -72,7 +72,7 @@ struct Idle {
     since: Instant,
 }
 
-/// A session that no other request has meanwhile. It ends when it is dropped; see
+/// A session that one request has to itself. It ends when it is dropped; see
 /// [`PooledSession::give_back`].
 pub struct PooledSession {
     open: Open,
@@ -89,13 +89,13 @@ impl Deref for PooledSession {
 }
 
 impl PooledSession {
-    /// Lets others use it: nothing is under way on it, and it is sound.
+    /// Lets other requests use the session, which must be sound and have nothing under way.
     pub fn give_back(self) {
         self.pool.take_back(self.open);
     }
 
-    /// Ends it, sound as it is, and those that are idle: others may reach another server. Not if it is
-    /// new, since then it was one of these.
+    /// Ends the session and the idle ones, although they are sound: new ones may reach another server.
+    /// A session that is new itself is given back instead.
     pub fn replace(self) {
         if self.open.since.elapsed() < NEW {
             self.give_back();
@@ -121,7 +121,7 @@ impl Pool {
     /// Waits for a session that is idle, or opens one.
     ///
     /// # Errors
-    /// None was to be had in time, or the database refuses for a reason that does not pass.
+    /// No session could be had in time, or the database refuses for a reason that does not pass.
     pub async fn acquire(&self) -> Result<PooledSession, DbErr> {
         let pool = self.0.clone();
         let deadline = Instant::now() + pool.time;
@@ -148,7 +148,7 @@ impl Pool {
         self.0.size
     }
 
-    /// All sessions, and those that nobody uses.
+    /// How many sessions are open, and how many of them are idle.
     pub fn sessions(&self) -> (usize, usize) {
         let idle = self.0.idle().len();
         (Arc::strong_count(&self.0.open) - 1, idle)
@@ -159,7 +159,7 @@ impl Pool {
         let _all = self.0.places.acquire_many(self.0.size).await;
         let idle: Vec<Idle> = self.0.idle().drain(..).collect();
         for Idle { open, .. } in idle {
-            // It ends anyway.
+            // The session ends even if the server could not be told.
             let _ = timeout(PING_TIME, open.session.close()).await;
         }
     }
@@ -205,7 +205,7 @@ impl Inner {
         if let Ok(Ok(())) = timeout(time, open.session.ping()).await {
             return Some(open);
         }
-        // The others have been idle for longer.
+        // The other sessions have been idle for longer, so they are no better.
         self.retire_idle();
         None
     }
@@ -243,11 +243,11 @@ fn may_pass(error: &DbErr) -> bool {
     Failure::of_cause(cause).may_pass()
 }
 
-/// Says goodbye, which the server would miss in its log.
+/// Ends a session in the background. The server is told, since it logs clients that vanish.
 fn retire(open: Open) {
     let Open { session, count, .. } = open;
     tokio::spawn(async move {
-        // It ends anyway, and is counted until then.
+        // The session ends even if the server could not be told, and is counted until then.
         let _ = timeout(PING_TIME, session.close()).await;
         drop(count);
     });

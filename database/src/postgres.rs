@@ -1,9 +1,10 @@
 //! A session with PostgreSQL: its own, or one that a pooler gives out for a transaction at a time.
 //!
-//! The driver prepares a statement in one exchange and runs it in the next, for which PgBouncer in
-//! transaction mode may give out another connection: the statement is not prepared there, or another
-//! client's is. So there each statement is a transaction, prepared without a name, under the settings that a
-//! session of its own would have. Of such a transaction only the commit can have an unknown outcome.
+//! The driver prepares a statement in one exchange and runs it in the next. For the next, PgBouncer in
+//! transaction mode may give out another connection, where the statement is not prepared, or where its
+//! name is another client's. So behind a pooler each statement is a transaction, prepared without a name,
+//! under the settings that a session of its own would have. Only the commit of such a transaction can
+//! have an unknown outcome.
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{failure::statement_error, postgres::Postgres};
 
-/// Dropped, it ends without a word; see [`Session::close`].
+/// One session. Dropping it closes the connection without telling the server; see [`Session::close`].
 pub struct Session(Driver);
 
 enum Driver {
@@ -21,7 +21,7 @@ enum Driver {
     Sqlite(Mutex<SqliteConnection>),
 }
 
-/// Runs the one on a session with PostgreSQL, the other on a connection of the other engines.
+/// Runs the first expression on a session with PostgreSQL, the second on a connection to another engine.
 macro_rules! on {
     ($session:expr, $postgres:ident => $on_postgres:expr, $connection:ident => $run:expr) => {
         match &$session.0 {
@@ -60,7 +60,7 @@ impl From<SqliteConnection> for Session {
 }
 
 impl Session {
-    /// The session, if it is one with PostgreSQL: for parameters that are arrays.
+    /// The session, if it is one with PostgreSQL. Its driver binds arrays and reads columns by place.
     pub async fn postgres(&self) -> Option<MutexGuard<'_, Postgres>> {
         match &self.0 {
             Driver::Postgres(connection) => Some(connection.lock().await),
@@ -69,7 +69,7 @@ impl Session {
     }
 
     /// Begins the transaction of the next statement, for which a pooler gives out a connection of the
-    /// server. A session of its own has nothing to do.
+    /// server. Without a pooler there is nothing to do.
     ///
     /// # Errors
     /// The pooler has no connection. Nothing was written.
@@ -92,7 +92,7 @@ impl Session {
     /// begins the next transaction, as [`Self::begin_pooled`] does.
     ///
     /// # Errors
-    /// The database gave none.
+    /// The database gave no sign.
     pub async fn ping(&self) -> Result<(), DbErr> {
         on!(
             self,
@@ -101,10 +101,10 @@ impl Session {
         )
     }
 
-    /// Ends it in an orderly way.
+    /// Tells the server that the session ends.
     ///
     /// # Errors
-    /// The database cannot be told.
+    /// The server could not be told.
     pub async fn close(self) -> Result<(), DbErr> {
         let closed = match self.0 {
             Driver::Postgres(postgres) => postgres.into_inner().connection.close().await,

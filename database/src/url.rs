@@ -1,6 +1,6 @@
 //! The URL of a database: which engine it means, and how not to tell its password.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, fs::File, path::PathBuf, str::FromStr};
 
 use sea_orm::sqlx::{
     mysql::MySqlConnectOptions, postgres::PgConnectOptions, sqlite::SqliteConnectOptions,
@@ -86,7 +86,7 @@ const MYSQL_PARAMETERS: [&str; 14] = [
     "timezone",
     "time-zone",
 ];
-/// Those that name a file.
+/// The parameters that name a file.
 const FILES: [&str; 8] = [
     "sslrootcert",
     "ssl-root-cert",
@@ -109,50 +109,56 @@ impl FromStr for DatabaseUrl {
             "sqlite" => (Engine::Sqlite, "sqlite"),
             _ => return Err(InvalidDatabaseUrl::Scheme),
         };
-        let in_memory =
-            rest.is_empty() || rest.contains(":memory:") || rest.contains("mode=memory");
-        if engine == Engine::Sqlite && in_memory {
-            return Err(InvalidDatabaseUrl::InMemory);
+        if engine == Engine::Sqlite {
+            check_sqlite(rest)?;
         }
-        // A file with such a name is sqlite://./u:p@file.
-        let authority = rest.split('/').next().unwrap_or_default();
-        if engine == Engine::Sqlite && authority.contains('@') && authority.contains(':') {
-            return Err(InvalidDatabaseUrl::User);
-        }
-        let malformed = |error: &dyn fmt::Display| InvalidDatabaseUrl::Malformed(error.to_string());
         let text = format!("{scheme}://{rest}");
-        let parsed: Url = text.parse().map_err(|e: url::ParseError| malformed(&e))?;
-        let url = match engine {
+        let url: Url = parsed(&text)?;
+        match engine {
             Engine::Postgres => {
-                text.parse::<PgConnectOptions>()
-                    .map_err(|e| malformed(&e))?;
-                Self::of_server(engine, parsed, &POSTGRES_PARAMETERS)?
+                parsed::<PgConnectOptions>(&text)?;
+                Self::of_server(engine, url, &POSTGRES_PARAMETERS)
             }
             Engine::MySql => {
-                text.parse::<MySqlConnectOptions>()
-                    .map_err(|e| malformed(&e))?;
-                if matches!(parsed.path(), "" | "/") {
+                parsed::<MySqlConnectOptions>(&text)?;
+                if matches!(url.path(), "" | "/") {
                     return Err(InvalidDatabaseUrl::NoDatabase);
                 }
-                Self::of_server(engine, parsed, &MYSQL_PARAMETERS)?
+                Self::of_server(engine, url, &MYSQL_PARAMETERS)
             }
             Engine::Sqlite => {
-                text.parse::<SqliteConnectOptions>()
-                    .map_err(|e| malformed(&e))?;
-                Self {
+                parsed::<SqliteConnectOptions>(&text)?;
+                Ok(Self {
                     engine,
-                    url: parsed,
+                    url,
                     password: None,
                     pools_transactions: false,
-                }
+                })
             }
-        };
-        Ok(url)
+        }
     }
 }
 
+/// Refuses what SQLite's driver would take for a file, or for no file at all.
+fn check_sqlite(rest: &str) -> Result<(), InvalidDatabaseUrl> {
+    if rest.is_empty() || rest.contains(":memory:") || rest.contains("mode=memory") {
+        return Err(InvalidDatabaseUrl::InMemory);
+    }
+    // A file with such a name is sqlite://./u:p@file.
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.contains('@') && authority.contains(':') {
+        return Err(InvalidDatabaseUrl::User);
+    }
+    Ok(())
+}
+
+fn parsed<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, InvalidDatabaseUrl> {
+    let malformed = |error: T::Err| InvalidDatabaseUrl::Malformed(error.to_string());
+    text.parse().map_err(malformed)
+}
+
 impl DatabaseUrl {
-    /// Takes apart what the driver need not know.
+    /// Takes out what the driver need not know: the password and the mode of the pooler.
     fn of_server(engine: Engine, mut url: Url, known: &[&str]) -> Result<Self, InvalidDatabaseUrl> {
         if url.fragment().is_some() || url.path().contains('@') {
             return Err(InvalidDatabaseUrl::Unescaped);
@@ -169,9 +175,7 @@ impl DatabaseUrl {
                 password = Some(value.into_owned());
                 continue;
             }
-            if !known.contains(&&*name) {
-                return Err(InvalidDatabaseUrl::Parameter(name.into_owned()));
-            }
+            check_parameter(&name, &value, known)?;
             if name == "pool_mode" {
                 pools_transactions = match &*value {
                     "transaction" => true,
@@ -179,11 +183,6 @@ impl DatabaseUrl {
                     _ => return Err(InvalidDatabaseUrl::PoolMode),
                 };
                 continue;
-            }
-            if FILES.contains(&&*name) {
-                std::fs::File::open(&*value).map_err(|error| {
-                    InvalidDatabaseUrl::File(name.clone().into_owned(), error.to_string())
-                })?;
             }
             kept.push((name.into_owned(), value.into_owned()));
         }
@@ -216,7 +215,7 @@ impl DatabaseUrl {
             Some(path) => path.display().to_string(),
             None => format!("{host}:{port}"),
         };
-        // It could be read when it was made.
+        // The text was parsed once already, so it parses again.
         let place = match self.engine {
             Engine::Postgres => url
                 .parse::<PgConnectOptions>()
@@ -238,6 +237,19 @@ impl DatabaseUrl {
     pub(crate) fn password(&self) -> Option<&str> {
         self.password.as_deref()
     }
+}
+
+/// Refuses a parameter that the driver does not know, and one whose file cannot be read.
+fn check_parameter(name: &str, value: &str, known: &[&str]) -> Result<(), InvalidDatabaseUrl> {
+    if !known.contains(&name) {
+        return Err(InvalidDatabaseUrl::Parameter(name.to_owned()));
+    }
+    if FILES.contains(&name)
+        && let Err(error) = File::open(value)
+    {
+        return Err(InvalidDatabaseUrl::File(name.to_owned(), error.to_string()));
+    }
+    Ok(())
 }
 
 impl fmt::Display for DatabaseUrl {
@@ -294,10 +306,10 @@ mod tests {
 
     #[test]
     fn a_pooler_is_told_by_its_mode() {
-        for (mode, lends) in [("transaction", true), ("session", false)] {
+        for (mode, pools) in [("transaction", true), ("session", false)] {
             let url = format!("postgres://u@h/db?pool_mode={mode}&sslmode=require");
             let url: DatabaseUrl = url.parse().unwrap();
-            assert_eq!(url.pools_transactions(), lends, "{mode}");
+            assert_eq!(url.pools_transactions(), pools, "{mode}");
             assert_eq!(url.to_string(), "postgres://u@h/db?sslmode=require");
         }
     }
