@@ -17,6 +17,7 @@ impl Server {
     /// What the database said.
     pub async fn of(db: &impl ConnectionTrait) -> Result<Self, DbErr> {
         let backend = db.get_database_backend();
+        // Raw: each engine has a function of its own for it.
         let sql = match backend {
             DbBackend::Postgres => "SELECT current_setting('server_version') AS version",
             DbBackend::MySql => "SELECT version() AS version",

@@ -11,13 +11,14 @@ const INSERT_ROWS: usize = 1_000;
 pub(super) async fn send(session: &Session, lines: Vec<Line>) -> Result<(), DbErr> {
     let (backend, key) = match session.get_database_backend() {
         DbBackend::Postgres => {
+            // Raw: SeaORM does not know `COPY`.
             let sql = "COPY kvctl_load (line, key, value) FROM STDIN";
             return session.copy_in(sql, copy_text(&lines)).await;
         }
         DbBackend::MySql => (DbBackend::MySql, "`key`"),
         other => (other, "\"key\""),
     };
-    // Raw: the builder would make three expressions of every line, which an import of millions pays.
+    // Raw: the builder would make three expressions of every line, which costs an import of millions.
     let mut lines = lines.into_iter().peekable();
     while lines.peek().is_some() {
         let mut values: Vec<Value> = Vec::with_capacity(3 * INSERT_ROWS);
