@@ -14,7 +14,7 @@ use entity::{
     read::{self, Listing, Page},
     write::{Outcome, Write},
 };
-use migration::migrate::{self, Status};
+use migration::Status;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
@@ -146,7 +146,7 @@ impl Query for Migrations {
     type Answer = Status;
 
     async fn ask(&self, session: &Session) -> Result<Status, DbErr> {
-        migrate::status(session).await
+        migration::status(session).await
     }
 }
 

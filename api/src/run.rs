@@ -8,7 +8,7 @@ use std::{
 };
 
 use database::{Connector, Engine, Failure, SessionSettings};
-use migration::migrate::{self, HandMade, MigrateError};
+use migration::{HandMade, MigrateError};
 use sea_orm::DatabaseConnection;
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -58,7 +58,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     let embedded = config.database_url().engine() == Engine::Sqlite;
     let migrate_first = embedded && (config.migrate || config.dev);
     if migrate_first {
-        migrate::up(&migration_connection(config)?, |_| ()).await?;
+        migration::up(&migration_connection(config)?, |_| ()).await?;
     }
     let metrics = Arc::new(Metrics::new());
     let database = Database::new(config, &metrics)?;
@@ -126,7 +126,7 @@ async fn migrate_when_reachable(config: &Config) -> Result<(), RunError> {
         let adopting = |table: HandMade| {
             tracing::info!(rows = table.rows, "adopting a table items made by hand");
         };
-        match migrate::up(&database, adopting).await {
+        match migration::up(&database, adopting).await {
             Ok(done) => {
                 tracing::info!(applied = ?done.applied, adopted = done.adopted, "migrated");
                 return Ok(());

@@ -7,7 +7,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use entity::write::WriteError;
-use migration::migrate::MigrateError;
+use migration::MigrateError;
 use sea_orm::DbErr;
 
 use crate::{explain, output::visible};

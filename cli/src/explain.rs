@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use database::{DatabaseUrl, Engine, Failure};
 use entity::write::WriteError;
-use migration::migrate::MigrateError;
+use migration::MigrateError;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
 pub const NOT_MIGRATED: &str = "the database is not migrated; run kvctl migrate";

@@ -22,7 +22,6 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use database::{Connector, DatabaseUrl, Session, SessionSettings};
-use migration::migrate;
 use sea_orm::{DatabaseConnection, DbErr};
 use settings::NoSettings;
 use tokio::sync::OnceCell;
@@ -93,7 +92,7 @@ impl Context {
     /// No database was named, it cannot be reached, or it is not migrated.
     pub async fn items(&self) -> Result<&DatabaseConnection, CliError> {
         let database = self.database().await?;
-        match migrate::status(database).await?.pending().next() {
+        match migration::status(database).await?.pending().next() {
             None => Ok(database),
             Some(_) => Err(CliError::Failed(explain::NOT_MIGRATED.to_owned())),
         }

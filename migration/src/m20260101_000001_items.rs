@@ -2,22 +2,22 @@
 
 use database::Server;
 use sea_orm_migration::{
-    prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager},
+    prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, Table},
     sea_orm::{ConnectionTrait, DbBackend, Statement},
 };
 
 use crate::shape::{Shape, shape};
 
 #[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
+pub(crate) struct CreateItems;
 
 #[async_trait::async_trait]
-impl MigrationTrait for Migration {
+impl MigrationTrait for CreateItems {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
         let sql = match (shape(db).await?, db.get_database_backend()) {
-            // Only on MySQL and MariaDB, whose schema changes are not transactional: the table was
-            // made, but we were stopped before the migration was recorded.
+            // Only on MySQL and MariaDB, whose schema changes are not transactional: an earlier run
+            // made the table, and was stopped before the migration was recorded.
             (Shape::Ours, _) => return Ok(()),
             (Shape::HandMade, _) => ADOPT.to_owned(),
             (Shape::Other(difference), _) => return Err(DbErr::Migration(difference.join("; "))),
@@ -37,12 +37,11 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
-        let sql = if is_adopted(db).await? {
-            GIVE_BACK
-        } else {
-            "DROP TABLE IF EXISTS items"
-        };
-        db.execute_unprepared(sql).await.map(drop)
+        if is_adopted(db).await? {
+            return db.execute_unprepared(GIVE_BACK).await.map(drop);
+        }
+        let drop_items = Table::drop().table("items").if_exists().to_owned();
+        manager.drop_table(drop_items).await
     }
 }
 
@@ -51,11 +50,15 @@ async fn is_adopted(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(false);
     }
+    // Raw SQL: the builder could only wrap these functions of PostgreSQL.
     let sql = "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('items') \
                AND attname = 'version' AND col_description(attrelid, attnum) = 'adopted by kvd'";
     let mark = Statement::from_string(DbBackend::Postgres, sql);
     Ok(db.query_one_raw(mark).await?.is_some())
 }
+
+// Raw SQL, here and below: the builder takes the collation of a column and `STRICT` only as raw
+// text, and has neither a `DO` nor most of what `ALTER COLUMN` does here.
 
 const POSTGRES: &str = r#"
 CREATE TABLE items (
@@ -68,9 +71,9 @@ CREATE TABLE items (
 )
 "#;
 
-/// One rewrite of the table. Its times are UTC by contract; those that are `NULL`, infinite or
-/// outside the years 1 to 9999, which RFC 3339 cannot write, become now. Its sequence may be behind
-/// ids that were inserted by hand; it is never moved back.
+/// Adopts a table made by hand with one rewrite. Its times are UTC by contract; a time that is `NULL`,
+/// infinite or outside the years 1 to 9999, which RFC 3339 cannot write, becomes the current time. Its
+/// sequence may be behind ids that were inserted by hand; it is never moved back.
 const ADOPT: &str = r#"
 ALTER TABLE items
     ALTER COLUMN id TYPE bigint,
@@ -96,6 +99,7 @@ DO $$ DECLARE sequence text := pg_get_serial_sequence('items', 'id'); BEGIN
 END $$;
 "#;
 
+/// Takes [`ADOPT`] back: the table becomes again what was made by hand, with its rows.
 const GIVE_BACK: &str = r#"
 ALTER TABLE items
     DROP COLUMN version,

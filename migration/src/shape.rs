@@ -9,14 +9,14 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
 /// The tables `items` that kvd can meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// There is none.
+pub(crate) enum Shape {
+    /// There is no table `items`.
     Absent,
-    /// As migrated by kvd.
+    /// kvd's migrations made it.
     Ours,
-    /// As made by hand on PostgreSQL, ready to be adopted.
+    /// It was made by hand on PostgreSQL, and can be adopted.
     HandMade,
-    /// Anything else; the lines say how it differs from what kvd could take.
+    /// Any other table; the lines say how it differs from what kvd could take.
     Other(Vec<String>),
 }
 
@@ -67,11 +67,8 @@ const SQLITE_OURS: [&str; 9] = [
     "index UNIQUE (key)",
 ];
 
-/// Reads the shape of the table `items`. Only reads.
-///
-/// # Errors
-/// What the database said.
-pub async fn shape(db: &impl ConnectionTrait) -> Result<Shape, DbErr> {
+/// Reads the shape of the table `items`.
+pub(crate) async fn shape(db: &impl ConnectionTrait) -> Result<Shape, DbErr> {
     let (query, ours) = match db.get_database_backend() {
         DbBackend::Postgres => (POSTGRES, &POSTGRES_OURS),
         DbBackend::MySql => (MYSQL, &MYSQL_OURS),
@@ -105,7 +102,7 @@ pub async fn shape(db: &impl ConnectionTrait) -> Result<Shape, DbErr> {
     } else if is(&POSTGRES_HAND_MADE) {
         Shape::HandMade
     } else {
-        // What it is nearer to is what it was probably meant to be.
+        // It was probably meant to be the one that it differs less from.
         let differences = [&POSTGRES_HAND_MADE[..], ours].map(|lines| difference(&found, lines));
         let nearest = differences.into_iter().min_by_key(Vec::len);
         Shape::Other(nearest.unwrap_or_default())
@@ -126,6 +123,9 @@ fn difference(found: &BTreeSet<String>, expected: &[&str]) -> Vec<String> {
         .map(|line| format!("found {line}"));
     missing.chain(unknown).collect()
 }
+
+// Raw SQL, here and below: these are functions and catalogs of one engine each, which the builder
+// could only wrap.
 
 const POSTGRES: &str = r#"
 WITH t AS (SELECT to_regclass('items')::oid AS oid)

@@ -3,7 +3,6 @@
 use clap::Args;
 use database::Server;
 use entity::{Key, read};
-use migration::migrate;
 use serde_json::{Value, json};
 
 use super::migrate::note_found;
@@ -67,10 +66,10 @@ async fn item(context: &Context, key: &str) -> Result<Members, CliError> {
 async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
     let database = context.database().await?;
     let server = Server::of(database).await?;
-    let status = migrate::status(database).await?;
+    let status = migration::status(database).await?;
     let pending: Vec<_> = status.pending().map(str::to_owned).collect();
     if !json {
-        note_found(&migrate::found(database).await?);
+        note_found(&migration::found(database).await?);
     }
     let (mut items, mut disk_bytes, mut odd_keys) = (None, None, None);
     if pending.is_empty() {

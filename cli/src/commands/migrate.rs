@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use entity::read::odd_keys;
-use migration::migrate::{self, Found, HandMade};
+use migration::{Found, HandMade};
 use sea_orm::DatabaseConnection;
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ impl Migrate {
         match self.direction.unwrap_or(Direction::Up) {
             Direction::Up => up(context.database_or_new_file().await?, json).await,
             Direction::Down { steps } => {
-                let names = migrate::down(context.database().await?, steps).await?;
+                let names = migration::down(context.database().await?, steps).await?;
                 say("reverted", &names, json)
             }
             Direction::Status => status(context.database().await?, json).await,
@@ -60,7 +60,7 @@ impl Migrate {
             )),
             Direction::Fresh { yes: true } => {
                 let database = context.database_or_new_file().await?;
-                let done = migrate::fresh(database, note_adoption).await?;
+                let done = migration::fresh(database, note_adoption).await?;
                 say("applied", &done.applied, json)
             }
         }
@@ -68,7 +68,7 @@ impl Migrate {
 }
 
 async fn up(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
-    let done = migrate::up(database, note_adoption).await?;
+    let done = migration::up(database, note_adoption).await?;
     if done.adopted {
         let odd = odd_keys(database).await?;
         output::note(&match odd.len() {
@@ -128,8 +128,8 @@ fn say(what: &str, names: &[String], json: bool) -> Result<(), CliError> {
 }
 
 async fn status(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
-    let status = migrate::status(database).await?;
-    note_found(&migrate::found(database).await?);
+    let status = migration::status(database).await?;
+    note_found(&migration::found(database).await?);
     let known = status.known.iter().map(|(name, applied)| {
         let state = if *applied { "applied" } else { "pending" };
         (name, state)

@@ -1,0 +1,18 @@
+//! Why a migration was not run.
+
+use sea_orm_migration::sea_orm::DbErr;
+
+/// Why a migration was not run.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error("there is a table items that is not kvd's, and it was left untouched: {0}")]
+    ForeignTable(String),
+    #[error("the encoding of the database is {0}, and it has to be UTF8")]
+    Encoding(String),
+    #[error("the database was migrated by a newer version ({0}); use that version")]
+    Newer(String),
+    #[error("another migration is running")]
+    Locked,
+    #[error("{0}")]
+    Database(#[from] DbErr),
+}
