@@ -9,7 +9,7 @@ use clap::{
 use database::DatabaseUrl;
 use humantime::{format_duration, parse_duration};
 use poem::http::HeaderName;
-use settings::NoSettings;
+use settings::SettingsError;
 
 use crate::client_ip::TrustedProxies;
 
@@ -92,7 +92,7 @@ pub struct Config {
     pub client_ip_header: HeaderName,
 
     /// Most bytes of a value
-    #[arg(long, env, value_name = "BYTES", default_value = "262144", value_parser = clap::value_parser!(u32).range(0..=67_108_864))]
+    #[arg(long, env, value_name = "BYTES", default_value = settings::DEFAULT_MAX_VALUE_BYTES, value_parser = settings::max_value_bytes())]
     pub max_value_bytes: u32,
 
     /// Most client connections
@@ -146,8 +146,8 @@ impl Config {
     /// Reads the arguments, the environment and `.env`.
     ///
     /// # Errors
-    /// See [`NoSettings`].
-    pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, NoSettings> {
+    /// See [`SettingsError`].
+    pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, SettingsError> {
         let in_environment = std::env::var_os("DATABASE_URL").is_some();
         let matches = settings::matches(Self::command, arguments)?;
         let mut config = Self::from_arg_matches(&matches).map_err(settings::explain)?;
@@ -156,7 +156,7 @@ impl Config {
             source => source.is_some(),
         };
         if config.dev && given {
-            return Err(NoSettings::mistake(
+            return Err(SettingsError::invalid(
                 "--dev has its own database: leave --database-url and DATABASE_URL out",
             ));
         }
@@ -167,15 +167,15 @@ impl Config {
             config.database_url = format!("sqlite://{DEV_DATABASE}").parse().ok();
         }
         if config.admin_listen == Some(config.listen) && config.listen.port() != 0 {
-            return Err(NoSettings::mistake(
+            return Err(SettingsError::invalid(
                 "--listen and --admin-listen are the same address",
             ));
         }
         match &config.database_url {
-            None => Err(NoSettings::mistake(
+            None => Err(SettingsError::invalid(
                 "no database: give --database-url or DATABASE_URL, or --dev for an embedded one",
             )),
-            Some(url) if config.migrate && url.pools_transactions() => Err(NoSettings::mistake(
+            Some(url) if config.migrate && url.pools_transactions() => Err(SettingsError::invalid(
                 "--migrate needs a session of its own: with pool_mode=transaction run kvctl migrate \
                  on the server itself",
             )),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use api::{config::Config, run, telemetry};
-use settings::NoSettings;
+use settings::SettingsError;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The system's takes twice as long for the many small pieces of a request.
@@ -19,12 +19,12 @@ const MISTAKE: u8 = 2;
 fn main() -> ExitCode {
     let config = match Config::load(std::env::args_os()) {
         Ok(config) => config,
-        Err(NoSettings::Shown(text)) => {
+        Err(SettingsError::Help(text)) => {
             // Nobody need be there to read it.
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(NoSettings::Mistake(line)) => {
+        Err(SettingsError::Invalid(line)) => {
             return fail(&format!("{line} (see kvd --help)"), MISTAKE);
         }
     };

@@ -7,7 +7,7 @@ use entity::{InvalidValue, Prefix, Value};
 #[derive(Clone, Copy, Debug, Args)]
 pub struct MaxValueBytes {
     /// Most bytes of a value; the same as kvd's
-    #[arg(long, env, value_name = "BYTES", default_value = "262144", value_parser = clap::value_parser!(u32).range(0..=67_108_864))]
+    #[arg(long, env, value_name = "BYTES", default_value = settings::DEFAULT_MAX_VALUE_BYTES, value_parser = settings::max_value_bytes())]
     pub max_value_bytes: u32,
 }
 

@@ -23,7 +23,7 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use database::{Connector, DatabaseUrl, Session, SessionSettings};
 use sea_orm::{DatabaseConnection, DbErr};
-use settings::NoSettings;
+use settings::SettingsError;
 use tokio::sync::OnceCell;
 
 use self::{commands::Command, error::CliError, output::Format};
@@ -162,8 +162,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .and_then(|matches| Kvctl::from_arg_matches(&matches).map_err(settings::explain));
     error::exit(match parsed {
         Ok(kvctl) => run(kvctl),
-        Err(NoSettings::Shown(text)) => output::text(&text),
-        Err(NoSettings::Mistake(line)) => {
+        Err(SettingsError::Help(text)) => output::text(&text),
+        Err(SettingsError::Invalid(line)) => {
             Err(CliError::Usage(format!("{line} (see kvctl --help)")))
         }
     })

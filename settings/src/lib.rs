@@ -5,34 +5,43 @@ use std::{error::Error, ffi::OsString, fs, io};
 
 use clap::{
     ArgMatches, Command,
-    builder::Resettable,
+    builder::{RangedI64ValueParser, Resettable},
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
 /// Why there are no settings.
 #[derive(Debug)]
-pub enum NoSettings {
+pub enum SettingsError {
     /// Not an error: the text of `--help` or `--version`, for standard output.
-    Shown(String),
-    /// One line for standard error.
-    Mistake(String),
+    Help(String),
+    /// What is wrong with a setting: one line for standard error.
+    Invalid(String),
 }
 
-impl NoSettings {
-    pub fn mistake(line: impl Into<String>) -> Self {
-        Self::Mistake(line.into())
+impl SettingsError {
+    pub fn invalid(line: impl Into<String>) -> Self {
+        Self::Invalid(line.into())
     }
 }
 
+/// The default of `--max-value-bytes`, the bound on values, of `kvd` and `kvctl`.
+pub const DEFAULT_MAX_VALUE_BYTES: &str = "262144";
+
+/// Reads `--max-value-bytes`: at most 64 MiB, since a request and its answer hold a value in memory
+/// as a whole.
+pub fn max_value_bytes() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=67_108_864)
+}
+
 /// Reads `.env` of the working directory, then the arguments and the environment. A variable that is
-/// empty counts as not set: templates leave such behind.
+/// empty counts as not set: templates leave such variables behind.
 ///
 /// # Errors
-/// See [`NoSettings`].
+/// See [`SettingsError`].
 pub fn matches(
     command: impl FnOnce() -> Command,
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<ArgMatches, NoSettings> {
+) -> Result<ArgMatches, SettingsError> {
     // Before the command is made: clap reads the environment while it is.
     load_dotenv()?;
     let command = command().mut_args(|argument| {
@@ -47,42 +56,42 @@ pub fn matches(
 }
 
 /// Sets what `.env` names and the environment does not.
-fn load_dotenv() -> Result<(), NoSettings> {
+fn load_dotenv() -> Result<(), SettingsError> {
     let text = match fs::read_to_string(".env") {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(NoSettings::mistake(format!("cannot read .env: {error}"))),
+        Err(error) => return Err(SettingsError::invalid(format!("cannot read .env: {error}"))),
     };
     dotenvy::from_read(text.as_bytes()).map_err(|error| match error {
         // The line itself may hold a password.
         dotenvy::Error::LineParse(line, _) => {
             let number = text.lines().position(|l| l.trim() == line.trim());
-            NoSettings::Mistake(match number {
+            SettingsError::Invalid(match number {
                 Some(index) => format!(".env: line {} cannot be read", index + 1),
                 None => ".env: a line cannot be read".to_owned(),
             })
         }
-        other => NoSettings::Mistake(format!(".env: {other}")),
+        other => SettingsError::Invalid(format!(".env: {other}")),
     })
 }
 
 /// One line instead of clap's paragraph, and never the value of a secret.
-pub fn explain(error: clap::Error) -> NoSettings {
+pub fn explain(error: clap::Error) -> SettingsError {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        return NoSettings::Shown(error.render().to_string());
+        return SettingsError::Help(error.render().to_string());
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return NoSettings::mistake("say what to do");
+        return SettingsError::invalid("say what to do");
     }
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),
         _ => "",
     };
     let flag = context(ContextKind::InvalidArg);
-    NoSettings::Mistake(match error.source() {
+    SettingsError::Invalid(match error.source() {
         Some(why) if flag.starts_with("--database-url") => format!("{flag}: {why}"),
         Some(why) => {
             let value = context(ContextKind::InvalidValue);
