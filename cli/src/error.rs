@@ -10,15 +10,15 @@ use entity::write::WriteError;
 use migration::MigrateError;
 use sea_orm::DbErr;
 
-use crate::{explain, output::visible};
+use crate::{escape::visible, explain};
 
 /// Why a command did not do what it was asked: what happened, why, and what to do next, in a line
 /// or two.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub(crate) enum CliError {
     /// Exit code 1: there is no such key, or a condition did not hold.
     #[error("{0}")]
-    NotSo(String),
+    ConditionFailed(String),
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -36,27 +36,28 @@ pub enum CliError {
 }
 
 impl CliError {
-    pub fn io(name: impl Into<String>, error: io::Error) -> Self {
+    pub(crate) fn io(name: impl Into<String>, error: io::Error) -> Self {
         let name = name.into();
         Self::Io { name, error }
     }
 
-    /// The same, where what was asked for is done and only cannot be told.
+    /// The same error after the work was done, when only its outcome could not be written.
     #[must_use]
-    pub fn after(self, done: &str) -> Self {
+    pub(crate) fn after(self, done: &str) -> Self {
         match self {
             Self::Io { name, error } => Self::io(format!("{done}, but {name}"), error),
             other => other,
         }
     }
 
-    pub fn no_key(key: &str) -> Self {
-        Self::NotSo(format!("no key {key:?}; kvctl list shows those there are"))
+    pub(crate) fn no_key(key: &str) -> Self {
+        Self::ConditionFailed(format!("no key {key:?}; kvctl list shows those there are"))
     }
 }
 
-/// Writes what went wrong to standard error. A broken pipe is success: the reader has had enough.
-pub fn exit(done: Result<(), CliError>) -> ExitCode {
+/// Writes what went wrong to standard error. A broken pipe is success: the reader closed it because it
+/// has had enough.
+pub(crate) fn exit(done: Result<(), CliError>) -> ExitCode {
     let error = match done {
         Ok(()) => return ExitCode::SUCCESS,
         Err(CliError::Io { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -65,16 +66,16 @@ pub fn exit(done: Result<(), CliError>) -> ExitCode {
         Err(error) => error,
     };
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    // A word may be the database URL, given where a key or a file belongs.
+    // A word may be the database URL, given by mistake where a key or a file belongs.
     let said: String = error
         .to_string()
         .split_inclusive([' ', '"'])
         .map(settings::without_password)
         .collect();
-    // Nobody need be there to read it.
+    // A closed standard error does not change the exit code.
     let _ = writeln!(anstream::stderr(), "{red}kvctl:{red:#} {}", visible(&said));
     match error {
-        CliError::NotSo(_) => ExitCode::from(1),
+        CliError::ConditionFailed(_) => ExitCode::from(1),
         _ => ExitCode::from(2),
     }
 }

@@ -7,10 +7,10 @@ use entity::write::WriteError;
 use migration::MigrateError;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
-pub const NOT_MIGRATED: &str = "the database is not migrated; run kvctl migrate";
+pub(crate) const NOT_MIGRATED: &str = "the database is not migrated; run kvctl migrate";
 
 /// Why there is no connection.
-pub fn no_connection(url: &DatabaseUrl, error: &DbErr) -> String {
+pub(crate) fn no_connection(url: &DatabaseUrl, error: &DbErr) -> String {
     let place = url.place();
     let next = match driver(error) {
         Some(sqlx::Error::Database(error)) => match &*error.code().unwrap_or_default() {
@@ -51,7 +51,7 @@ fn no_file(path: &Path) -> &'static str {
 }
 
 /// Why a statement failed.
-pub fn failed(error: &DbErr) -> String {
+pub(crate) fn failed(error: &DbErr) -> String {
     let why = cause(error);
     match Failure::of(error) {
         Failure::NotMigrated => NOT_MIGRATED.to_owned(),
@@ -89,7 +89,7 @@ pub fn failed(error: &DbErr) -> String {
 }
 
 /// Why a write has no outcome.
-pub fn unwritten(error: &WriteError) -> String {
+pub(crate) fn unwritten(error: &WriteError) -> String {
     match error {
         WriteError::Abandoned | WriteError::Contended => format!("{error}; try again"),
         WriteError::NotWritten(error) if Failure::of(error) == Failure::NotMigrated => {
@@ -105,7 +105,7 @@ pub fn unwritten(error: &WriteError) -> String {
 }
 
 /// Why a migration was not run.
-pub fn unmigrated(error: &MigrateError) -> String {
+pub(crate) fn unmigrated(error: &MigrateError) -> String {
     match error {
         MigrateError::Database(error) => failed(error),
         MigrateError::ForeignTable(_) => {
@@ -167,7 +167,7 @@ fn cause(error: &DbErr) -> String {
 }
 
 /// The system's words without its number.
-pub fn system(error: &io::Error) -> String {
+pub(crate) fn system(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((words, _)) => words.to_lowercase(),

@@ -1,4 +1,4 @@
-//! What Ctrl-C and its like do to a command that changes something.
+//! What Ctrl-C, SIGTERM and SIGHUP do to a command that changes something.
 
 use std::{future::Future, io};
 
@@ -9,18 +9,18 @@ use tokio::{
 
 use crate::error::CliError;
 
-/// Dropping the work leaves no trace.
-pub const NOTHING_WRITTEN: &str = "nothing was written";
-/// The server goes on with a statement whatever becomes of the one who sent it.
-pub const PERHAPS_WRITTEN: &str =
+/// The outcome where dropping the work leaves no trace.
+pub(crate) const NOTHING_WRITTEN: &str = "nothing was written";
+/// The outcome where a statement was sent: the server goes on with it when the program ends.
+pub(crate) const PERHAPS_WRITTEN: &str =
     "the write may still be applied: see what is there before you try again";
 
-/// The work, unless somebody asks the program to stop, of which this is then the outcome. Signals
-/// that come afterwards are ignored.
+/// Does the work until a signal asks the program to stop; `outcome` says what then has become of the
+/// work. Signals that come afterwards are ignored.
 ///
 /// # Errors
 /// [`CliError::Interrupted`], or those of the work.
-pub async fn uninterrupted<T>(
+pub(crate) async fn until_interrupted<T>(
     work: impl Future<Output = Result<T, CliError>>,
     outcome: &'static str,
 ) -> Result<T, CliError> {

@@ -6,29 +6,30 @@ use std::{
     mem, thread,
 };
 
-use entity::load::{Line, Load, LoadError, Loaded, OnConflict, Progress};
+use entity::load::{Line, Load, LoadError, Loaded, OnConflict, Progress, Staged};
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
 use crate::{
-    Context,
     arguments::MaxValueBytes,
+    context::Context,
     error::CliError,
-    interrupt::{NOTHING_WRITTEN, uninterrupted},
+    interrupt::{NOTHING_WRITTEN, until_interrupted},
     ndjson::Items,
     output,
     progress::{self, Wiped, Work},
 };
 
-/// Lines sent to the database at once: bounded in number, and in bytes but for the last one.
+/// Most lines, and about the most bytes, that are sent to the database at once: the last line of a
+/// batch may exceed the bytes.
 const BATCH_LINES: usize = 8_192;
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait while one is sent.
 const BATCHES: usize = 2;
 
-/// Items from somewhere, and how far they are read.
-pub struct Source {
-    /// What errors call it.
+/// Where items come from, and the bar that shows how far they are read.
+pub(crate) struct Source {
+    /// What error messages call the source.
     name: String,
     items: Box<dyn Iterator<Item = Result<Line, CliError>> + Send>,
     bar: ProgressBar,
@@ -39,7 +40,7 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be opened.
-    pub fn file(path: &str, max: MaxValueBytes) -> Result<Self, CliError> {
+    pub(crate) fn file(path: &str, max: MaxValueBytes) -> Result<Self, CliError> {
         let wrong = |error| CliError::io(path, error);
         let (reader, work, name): (Box<dyn Read + Send>, _, _) = if path == "-" {
             (Box::new(io::stdin()), Work::SomeItems, "standard input")
@@ -63,7 +64,7 @@ impl Source {
     }
 
     /// As many items as this iterator makes.
-    pub fn made(
+    pub(crate) fn made(
         items: impl ExactSizeIterator<Item = Result<Line, CliError>> + Send + 'static,
     ) -> Self {
         let bar = progress::bar("making", Work::Items(items.len() as u64));
@@ -84,7 +85,7 @@ impl Source {
             for item in self.items {
                 let item = match item {
                     Ok(item) => item,
-                    // Nobody need be there any more, here and below.
+                    // A receiver that is gone wants no more, here and below.
                     Err(error) => return drop(sender.blocking_send(Err(error))),
                 };
                 bytes += item.key.as_str().len() + item.value.as_str().len();
@@ -110,7 +111,7 @@ impl Source {
 ///
 /// # Errors
 /// See [`CliError`]; then nothing was stored, unless it says that this is unknown.
-pub async fn load(
+pub(crate) async fn load(
     context: &Context,
     source: Source,
     on_conflict: OnConflict,
@@ -125,7 +126,7 @@ pub async fn load(
             let staged = staged(context, source, on_conflict).await?;
             staged.preview().await.map_err(refused)
         };
-        uninterrupted(preview, NOTHING_WRITTEN).await?
+        until_interrupted(preview, NOTHING_WRITTEN).await?
     } else {
         let merged = async {
             let staged = staged(context, source, on_conflict).await?;
@@ -136,8 +137,8 @@ pub async fn load(
             });
             merged.await.map_err(refused)
         };
-        let merged = uninterrupted(merged, NOTHING_WRITTEN).await?;
-        // Not interrupted: nobody would know what came of it.
+        let merged = until_interrupted(merged, NOTHING_WRITTEN).await?;
+        // A signal does not interrupt the commit: its outcome would be unknown.
         merged.commit().await.map_err(refused)?
     };
     let reported = report(loaded, json);
@@ -147,16 +148,16 @@ pub async fn load(
     reported.map_err(|error| error.after("everything is stored"))
 }
 
-/// An error of the items of this name.
+/// Names the source of the items in what the load refused.
 fn refused(name: &str, error: LoadError) -> CliError {
     let written = "nothing was written";
     match error {
         LoadError::Write(error) => CliError::Write(error),
         LoadError::Repeated { .. } => CliError::Failed(format!("{name}: {error}; {written}")),
         LoadError::Exists { lines: 1, .. } => {
-            CliError::NotSo(format!("{name}: {error}; {written} (see --on-conflict)"))
+            CliError::ConditionFailed(format!("{name}: {error}; {written} (see --on-conflict)"))
         }
-        LoadError::Exists { lines, .. } => CliError::NotSo(format!(
+        LoadError::Exists { lines, .. } => CliError::ConditionFailed(format!(
             "{name}: {error} (and {} more); {written} (see --on-conflict)",
             lines - 1
         )),
@@ -167,7 +168,7 @@ async fn staged(
     context: &Context,
     source: Source,
     on_conflict: OnConflict,
-) -> Result<entity::load::Staged, CliError> {
+) -> Result<Staged, CliError> {
     let name = source.name.clone();
     let refused = |error| refused(&name, error);
     let begun = Load::begin(context.session().await?, on_conflict).await;

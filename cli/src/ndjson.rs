@@ -11,9 +11,9 @@ use crate::{arguments::MaxValueBytes, error::CliError};
 const MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Reads items, a JSON object on each line; empty lines are left out.
-pub struct Items<R> {
+pub(crate) struct Items<R> {
     reader: R,
-    /// What errors call it.
+    /// What error messages call the source.
     name: String,
     max: MaxValueBytes,
     number: u64,
@@ -36,7 +36,7 @@ struct Row {
 }
 
 impl<R: BufRead> Items<R> {
-    pub fn new(reader: R, name: String, max: MaxValueBytes) -> Self {
+    pub(crate) fn new(reader: R, name: String, max: MaxValueBytes) -> Self {
         Self {
             reader,
             name,

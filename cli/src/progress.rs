@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How much there is to do, if that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
+pub(crate) enum Work {
     Items(u64),
     Bytes(u64),
     SomeItems,
@@ -14,7 +14,7 @@ pub enum Work {
 
 /// A bar that is wiped off when this is dropped, so that what is said next stands alone.
 #[derive(Debug)]
-pub struct Wiped(pub ProgressBar);
+pub(crate) struct Wiped(pub(crate) ProgressBar);
 
 impl Drop for Wiped {
     fn drop(&mut self) {
@@ -23,7 +23,7 @@ impl Drop for Wiped {
 }
 
 /// A bar with rate and time left; of unknown work only the rate.
-pub fn bar(doing: &'static str, work: Work) -> ProgressBar {
+pub(crate) fn bar(doing: &'static str, work: Work) -> ProgressBar {
     let (length, template) = match work {
         Work::Items(items) => (
             Some(items),

@@ -18,14 +18,14 @@ const LEAST: usize = 10;
 
 /// A column, by what it is headed with.
 #[derive(Clone, Copy, Debug)]
-pub struct Column {
-    pub title: &'static str,
+pub(crate) struct Column {
+    pub(crate) title: &'static str,
     /// Its cells may be cut; the others are left out as a whole where there is no room.
-    pub cut: bool,
+    pub(crate) cut: bool,
 }
 
 /// A table being written.
-pub struct Table<W: Write> {
+pub(crate) struct Table<W: Write> {
     out: W,
     columns: Vec<Column>,
     width: usize,
@@ -37,7 +37,7 @@ pub struct Table<W: Write> {
 
 impl<W: Write> Table<W> {
     /// A table for standard output.
-    pub fn new(out: W, columns: Vec<Column>) -> Self {
+    pub(crate) fn new(out: W, columns: Vec<Column>) -> Self {
         let stdout = io::stdout();
         Self {
             out,
@@ -51,7 +51,7 @@ impl<W: Write> Table<W> {
 
     /// # Errors
     /// It cannot be written.
-    pub fn row(&mut self, cells: Vec<String>) -> io::Result<()> {
+    pub(crate) fn row(&mut self, cells: Vec<String>) -> io::Result<()> {
         if !self.widths.is_empty() {
             return self.write(&cells, Style::new());
         }
@@ -68,7 +68,7 @@ impl<W: Write> Table<W> {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn finish(mut self) -> io::Result<bool> {
+    pub(crate) fn finish(mut self) -> io::Result<bool> {
         if self.widths.is_empty() && !self.sample.is_empty() {
             self.begin()?;
         }

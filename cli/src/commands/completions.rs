@@ -1,8 +1,8 @@
 //! `kvctl completions`
 
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 
-use crate::{Kvctl, error::CliError, output};
+use crate::{error::CliError, output};
 
 /// Write what makes a shell complete kvctl's words
 ///
@@ -10,7 +10,7 @@ use crate::{Kvctl, error::CliError, output};
 /// zsh: into a file _kvctl in a directory of $fpath. fish: into ~/.config/fish/completions/kvctl.fish.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: source <(kvctl completions bash)")]
-pub struct Completions {
+pub(crate) struct Completions {
     shell: Shell,
 }
 
@@ -24,7 +24,7 @@ enum Shell {
 impl Completions {
     /// # Errors
     /// Standard output cannot be written to.
-    pub fn run(self) -> Result<(), CliError> {
+    pub(crate) fn run(self, mut kvctl: Command) -> Result<(), CliError> {
         let shell = match self.shell {
             Shell::Bash => clap_complete::Shell::Bash,
             Shell::Zsh => clap_complete::Shell::Zsh,
@@ -32,7 +32,7 @@ impl Completions {
         };
         // Into memory first: the generator panics when it cannot write.
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Kvctl::command(), "kvctl", &mut script);
+        clap_complete::generate(shell, &mut kvctl, "kvctl", &mut script);
         output::text(&String::from_utf8_lossy(&script))
     }
 }

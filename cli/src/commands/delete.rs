@@ -8,13 +8,13 @@ use entity::{
 use serde_json::json;
 
 use crate::{
-    Context,
+    context::Context,
     error::CliError,
-    interrupt::{PERHAPS_WRITTEN, uninterrupted},
+    interrupt::{PERHAPS_WRITTEN, until_interrupted},
     output,
 };
 
-/// Missing keys named in a message.
+/// Most missing keys that are named in a message.
 const NAMED: usize = 5;
 
 /// Delete items for good: all of them, or none if a key does not exist
@@ -22,7 +22,7 @@ const NAMED: usize = 5;
 #[command(
     after_help = "Examples: kvctl delete greeting\n          kvctl delete --ignore-missing a b c"
 )]
-pub struct Delete {
+pub(crate) struct Delete {
     /// The keys; behind -- if one begins with -
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<String>,
@@ -39,7 +39,7 @@ pub struct Delete {
 impl Delete {
     /// # Errors
     /// A key does not exist, or see [`CliError`].
-    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         let json = context.output.is_json()?;
         if self.if_match.is_some() && self.keys.len() > 1 {
             let line = "--if-match is for one key, since no two items have the same tag";
@@ -53,7 +53,7 @@ impl Delete {
         };
         let database = context.items().await?;
         let deleted = async { Ok(delete_many(database, &asked).await?) };
-        match uninterrupted(deleted, PERHAPS_WRITTEN).await? {
+        match until_interrupted(deleted, PERHAPS_WRITTEN).await? {
             DeleteOutcome::All(deleted) => {
                 let told = if json {
                     output::json(&json!({ "deleted": deleted }))
@@ -62,7 +62,7 @@ impl Delete {
                 };
                 told.map_err(|error| error.after("it is done"))
             }
-            DeleteOutcome::PreconditionFailed(tag) => Err(CliError::NotSo(format!(
+            DeleteOutcome::PreconditionFailed(tag) => Err(CliError::ConditionFailed(format!(
                 "{first:?} has the tag {tag} now; nothing was deleted"
             ))),
             DeleteOutcome::Missing(keys) => Err(missing(&keys)),
@@ -80,7 +80,7 @@ fn missing(keys: &[String]) -> CliError {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    CliError::NotSo(format!(
+    CliError::ConditionFailed(format!(
         "no key {}{more}; nothing was deleted (--ignore-missing deletes the others)",
         named.join(", ")
     ))

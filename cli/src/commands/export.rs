@@ -9,11 +9,13 @@ use entity::{
 };
 use futures_util::TryStreamExt;
 use indicatif::ProgressBar;
+use sea_orm::DatabaseConnection;
 
 use crate::{
-    Context, arguments,
+    arguments,
+    context::Context,
     error::CliError,
-    output::{self, Format, Shown, buffered, stdout_error},
+    output::{self, Format, ItemJson, buffered, stdout_error},
     progress::{self, Wiped, Work},
 };
 
@@ -23,7 +25,7 @@ use crate::{
 /// the keys. The import of it reads key and value.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: kvctl export user/ > users.ndjson")]
-pub struct Export {
+pub(crate) struct Export {
     /// Only keys that begin with this
     #[arg(default_value = "", hide_default_value = true, value_parser = arguments::prefix)]
     prefix: Prefix,
@@ -32,20 +34,13 @@ pub struct Export {
 impl Export {
     /// # Errors
     /// See [`CliError`].
-    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         if !matches!(context.output, Format::Text | Format::Ndjson) {
             let line = "an export is ndjson; for one JSON document use kvctl list -o json";
             return Err(CliError::Usage(line.to_owned()));
         }
         let database = context.items().await?;
-        // Counted only for somebody who looks on.
-        let bar = if io::stderr().is_terminal() && !io::stdout().is_terminal() {
-            let items = read::count(database, &self.prefix).await?;
-            progress::bar("exporting", Work::Items(items))
-        } else {
-            ProgressBar::hidden()
-        };
-        let bar = Wiped(bar);
+        let bar = Wiped(bar(database, &self.prefix).await?);
         let asked = Scan {
             prefix: self.prefix,
             ..Scan::default()
@@ -55,7 +50,7 @@ impl Export {
         let mut odd = 0_u64;
         while let Some(item) = items.try_next().await? {
             odd += u64::from(Key::new(item.key.as_str()).is_err());
-            let mut shown = Shown::listed(&item);
+            let mut shown = ItemJson::listed(&item);
             shown.etag = None;
             serde_json::to_writer(&mut out, &shown)
                 .map_err(io::Error::from)
@@ -71,5 +66,15 @@ impl Export {
             ));
         }
         Ok(())
+    }
+}
+
+/// The bar of an export. The items are counted only if a terminal shows it.
+async fn bar(database: &DatabaseConnection, prefix: &Prefix) -> Result<ProgressBar, CliError> {
+    if io::stderr().is_terminal() && !io::stdout().is_terminal() {
+        let items = read::count(database, prefix).await?;
+        Ok(progress::bar("exporting", Work::Items(items)))
+    } else {
+        Ok(ProgressBar::hidden())
     }
 }

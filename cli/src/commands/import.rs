@@ -4,8 +4,8 @@ use clap::{Args, ValueEnum};
 use entity::load::OnConflict;
 
 use crate::{
-    Context,
     arguments::MaxValueBytes,
+    context::Context,
     error::CliError,
     load::{Source, load},
 };
@@ -19,7 +19,7 @@ use crate::{
 #[command(
     after_help = "Examples: kvctl import users.ndjson\n          kvctl import --dry-run --on-conflict overwrite - < users.ndjson"
 )]
-pub struct Import {
+pub(crate) struct Import {
     /// A file, or - for standard input
     file: String,
 
@@ -48,7 +48,7 @@ enum Conflict {
 impl Import {
     /// # Errors
     /// A key exists that must not, or see [`CliError`].
-    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         let source = Source::file(&self.file, self.max)?;
         let on_conflict = match self.on_conflict {
             Conflict::Error => OnConflict::Error,

@@ -2,19 +2,21 @@
 
 use clap::Args;
 use database::Server;
-use entity::{Key, read};
+use entity::{Key, Prefix, read};
 use serde_json::{Value, json};
 
-use super::migrate::note_found;
-use crate::{Context, error::CliError, output};
-
-/// Odd keys named in text; JSON has all of them.
-pub(super) const NAMED_ODD_KEYS: usize = 20;
+use crate::{
+    commands::notes::{note_found, note_odd_keys},
+    context::Context,
+    error::CliError,
+    escape::visible,
+    output,
+};
 
 /// Show the sizes and times of an item; without a key, the state of the database
 #[derive(Debug, Args)]
 #[command(after_help = "Examples: kvctl inspect greeting\n          kvctl inspect -o json")]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// The key; behind -- if it begins with -
     key: Option<String>,
 }
@@ -22,7 +24,7 @@ pub struct Inspect {
 impl Inspect {
     /// # Errors
     /// There is no such key, or see [`CliError`].
-    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         let json = context.output.is_json()?;
         let members = match &self.key {
             Some(key) => item(context, key).await?,
@@ -73,7 +75,7 @@ async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
     }
     let (mut items, mut disk_bytes, mut odd_keys) = (None, None, None);
     if pending.is_empty() {
-        items = Some(read::count(database, &entity::Prefix::default()).await?);
+        items = Some(read::count(database, &Prefix::default()).await?);
         disk_bytes = Some(read::disk_bytes(database).await?);
         odd_keys = Some(read::odd_keys(database).await?);
     }
@@ -99,28 +101,10 @@ async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
     ])
 }
 
-/// Names keys that break the rule, on standard error.
-pub(super) fn note_odd_keys(keys: &[String]) {
-    for key in keys.iter().take(NAMED_ODD_KEYS) {
-        output::note(&format!(
-            "the key {key:?} breaks the rule of keys; only kvctl can reach it"
-        ));
-    }
-    if let Some(more) = keys
-        .len()
-        .checked_sub(NAMED_ODD_KEYS)
-        .filter(|more| *more > 0)
-    {
-        output::note(&format!(
-            "and {more} more; kvctl inspect -o json names all of them"
-        ));
-    }
-}
-
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => output::visible(text).into_owned(),
+        Value::String(text) => visible(text).into_owned(),
         Value::Array(names) if names.is_empty() => "none".to_owned(),
         Value::Array(names) => names.iter().map(shown).collect::<Vec<_>>().join(", "),
         other => other.to_string(),

@@ -11,9 +11,11 @@ use entity::{
 use futures_util::TryStreamExt;
 
 use crate::{
-    Context, arguments,
+    arguments,
+    context::Context,
     error::CliError,
-    output::{self, Format, Shown, buffered, stdout_error, visible},
+    escape::visible,
+    output::{self, Format, ItemJson, buffered, stdout_error},
     table::{Column, Table},
 };
 
@@ -25,7 +27,7 @@ use crate::{
 #[command(
     after_help = "Examples: kvctl list user/ --limit 20\n          kvctl list --keys --after user/99\n          kvctl list -o ndjson"
 )]
-pub struct List {
+pub(crate) struct List {
     /// Only keys that begin with this
     #[arg(default_value = "", hide_default_value = true, value_parser = arguments::prefix)]
     prefix: Prefix,
@@ -46,7 +48,7 @@ pub struct List {
 impl List {
     /// # Errors
     /// See [`CliError`].
-    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         let keys = self.keys;
         let mut writer = match context.output {
             Format::Table => Writer::table(keys),
@@ -109,10 +111,10 @@ impl Writer {
             Self::Array(out, begun) => {
                 out.write_all(if *begun { b",\n" } else { b"[" })?;
                 *begun = true;
-                Ok(serde_json::to_writer(out, &Shown::listed(item))?)
+                Ok(serde_json::to_writer(out, &ItemJson::listed(item))?)
             }
             Self::Ndjson(out) => {
-                serde_json::to_writer(&mut *out, &Shown::listed(item))?;
+                serde_json::to_writer(&mut *out, &ItemJson::listed(item))?;
                 out.write_all(b"\n")
             }
         }

@@ -2,19 +2,22 @@
 
 use clap::{Args, Subcommand};
 use entity::read::odd_keys;
-use migration::{Found, HandMade};
 use sea_orm::DatabaseConnection;
 use serde_json::{Value, json};
 
-use super::inspect::note_odd_keys;
-use crate::{Context, error::CliError, output};
+use crate::{
+    commands::notes::{note_adoption, note_found, note_odd_keys},
+    context::Context,
+    error::CliError,
+    output,
+};
 
 /// Bring the schema up to date, take it back, or see where it is
 ///
 /// Safe when several run at once. On PostgreSQL a table items made by hand is adopted with every row.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples: kvctl migrate\n          kvctl migrate status")]
-pub struct Migrate {
+pub(crate) struct Migrate {
     #[command(subcommand)]
     direction: Option<Direction>,
 }
@@ -46,7 +49,7 @@ enum Direction {
 impl Migrate {
     /// # Errors
     /// See [`CliError`].
-    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         let json = context.output.is_json()?;
         match self.direction.unwrap_or(Direction::Up) {
             Direction::Up => up(context.database_or_new_file().await?, json).await,
@@ -78,41 +81,6 @@ async fn up(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
         note_odd_keys(&odd);
     }
     say("applied", &done.applied, json)
-}
-
-fn note_adoption(table: HandMade) {
-    output::note(&format!("{}; adopting it", described(&table)));
-    output::note(
-        "every row stays; id and its sequence become 64-bit, key is compared byte for byte, \
-         times are taken as UTC, version is added",
-    );
-    if table.rows_without_time > 0 {
-        let rows = table.rows_without_time;
-        output::note(&format!(
-            "{rows} of the rows lack a usable time and get the time of the migration"
-        ));
-    }
-}
-
-/// Says what a migration would meet.
-pub(super) fn note_found(found: &Found) {
-    match found {
-        Found::Nothing => {}
-        Found::HandMade(table) => {
-            output::note(&format!("{}; kvctl migrate adopts it", described(table)));
-        }
-        Found::Foreign(difference) => output::note(&format!(
-            "there is a table items that is not kvd's, and kvctl migrate refuses it: {difference}"
-        )),
-    }
-}
-
-fn described(table: &HandMade) -> String {
-    let rows = match table.rows {
-        1 => "1 row".to_owned(),
-        rows => format!("{rows} rows"),
-    };
-    format!("found a table items made by hand, with {rows}")
 }
 
 fn say(what: &str, names: &[String], json: bool) -> Result<(), CliError> {

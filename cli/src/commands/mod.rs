@@ -1,24 +1,25 @@
 //! A file for each command.
 
-pub mod completions;
-pub mod count;
-pub mod delete;
-pub mod export;
-pub mod get;
-pub mod import;
-pub mod inspect;
-pub mod list;
-pub mod man;
-pub mod migrate;
-pub mod put;
-pub mod seed;
+mod completions;
+mod count;
+mod delete;
+mod export;
+mod get;
+mod import;
+mod inspect;
+mod list;
+mod man;
+mod migrate;
+mod notes;
+mod put;
+mod seed;
 
 use clap::Subcommand;
 
-use crate::{Context, error::CliError};
+use crate::{context::Context, error::CliError};
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     Migrate(migrate::Migrate),
     Seed(seed::Seed),
     Get(get::Get),
@@ -36,7 +37,7 @@ pub enum Command {
 impl Command {
     /// # Errors
     /// See [`CliError`].
-    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
             Self::Migrate(command) => command.run(context).await,
             Self::Seed(command) => command.run(context).await,
@@ -48,8 +49,8 @@ impl Command {
             Self::Inspect(command) => command.run(context).await,
             Self::Export(command) => command.run(context).await,
             Self::Import(command) => command.run(context).await,
-            Self::Completions(command) => command.run(),
-            Self::Man(command) => command.run(),
+            Self::Completions(command) => command.run(context.command_line()),
+            Self::Man(command) => command.run(context.command_line()),
         }
     }
 }

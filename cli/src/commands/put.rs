@@ -12,11 +12,11 @@ use entity::{
 };
 
 use crate::{
-    Context,
     arguments::MaxValueBytes,
+    context::Context,
     error::CliError,
-    interrupt::{PERHAPS_WRITTEN, uninterrupted},
-    output::{self, Shown},
+    interrupt::{PERHAPS_WRITTEN, until_interrupted},
+    output::{self, ItemJson},
 };
 
 /// Create or overwrite an item, and print its new version
@@ -24,7 +24,7 @@ use crate::{
 #[command(
     after_help = "Examples: kvctl put greeting hello\n          kvctl put page @page.html\n          kvctl put --if-match 17-3 greeting 'hello again'"
 )]
-pub struct Put {
+pub(crate) struct Put {
     /// The key; behind -- if it begins with -
     key: String,
 
@@ -51,50 +51,53 @@ pub struct Put {
 impl Put {
     /// # Errors
     /// The condition does not hold, or see [`CliError`].
-    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         let json = context.output.is_json()?;
+        let change = self.change()?;
+        let session = context.session().await?;
+        let claim = Claim::new();
+        let done = async { Ok(write(&session, &change, &claim, OnLocked::Wait).await?) };
+        let done = until_interrupted(done, PERHAPS_WRITTEN).await?;
+        // What is written stays written, however the session ends.
+        let _ = session.close().await;
+        let why = match done.outcome(change) {
+            Outcome::Created(item) | Outcome::Updated(item) => {
+                let told = if json {
+                    output::json(&ItemJson::item(&item))
+                } else {
+                    output::line(&item.version.to_string())
+                };
+                return told.map_err(|error| error.after("it is stored"));
+            }
+            Outcome::Exists => "exists already".to_owned(),
+            Outcome::Missing | Outcome::PreconditionFailed(None) => "does not exist".to_owned(),
+            Outcome::PreconditionFailed(Some(tag)) => format!("has the tag {tag} now"),
+            Outcome::Deleted => "was deleted".to_owned(),
+        };
+        Err(CliError::ConditionFailed(format!("{:?} {why}", self.key)))
+    }
+
+    /// What the arguments ask for.
+    fn change(&self) -> Result<Write, CliError> {
         let key = Key::new(self.key.as_str());
         let key = key.map_err(|error| CliError::Usage(error.to_string()))?;
-        let value = self
-            .max
-            .value(read(&self.value, self.max.max_value_bytes.into())?)
-            .map_err(CliError::Usage)?;
+        let text = read(&self.value, self.max.max_value_bytes.into())?;
+        let value = self.max.value(text).map_err(CliError::Usage)?;
         let (action, precondition) = match (self.if_match, self.create, self.update) {
             (Some(tag), ..) => (Action::Update(value), Precondition::is_tag(tag)),
             (None, true, _) => (Action::Create(value), Precondition::default()),
             (None, _, true) => (Action::Update(value), Precondition::default()),
             (None, false, false) => (Action::Upsert(value), Precondition::default()),
         };
-        let change = Write {
+        Ok(Write {
             key,
             action,
             precondition,
-        };
-        let session = context.session().await?;
-        let not_so = |why| Err(CliError::NotSo(format!("{:?} {why}", self.key)));
-        let (claim, told) = (Claim::new(), "it is stored");
-        let done = async { Ok(write(&session, &change, &claim, OnLocked::Wait).await?) };
-        let done = uninterrupted(done, PERHAPS_WRITTEN).await?;
-        // What is written is written.
-        let _ = session.close().await;
-        match done.outcome(change) {
-            Outcome::Created(item) | Outcome::Updated(item) if json => {
-                output::json(&Shown::item(&item)).map_err(|error| error.after(told))
-            }
-            Outcome::Created(item) | Outcome::Updated(item) => {
-                output::line(&item.version.to_string()).map_err(|error| error.after(told))
-            }
-            Outcome::Exists => not_so("exists already".to_owned()),
-            Outcome::Missing | Outcome::PreconditionFailed(None) => {
-                not_so("does not exist".to_owned())
-            }
-            Outcome::PreconditionFailed(Some(tag)) => not_so(format!("has the tag {tag} now")),
-            Outcome::Deleted => not_so("was deleted".to_owned()),
-        }
+        })
     }
 }
 
-/// What the argument names: itself, a file or standard input; no more of it than shows that it is
+/// Reads what the argument names: itself, a file or standard input. It stops as soon as the value is
 /// too large.
 fn read(argument: &str, most_bytes: u64) -> Result<String, CliError> {
     let all = |source: &mut dyn Read| {

@@ -8,8 +8,8 @@ use entity::{
 use fastrand::Rng;
 
 use crate::{
-    Context,
     arguments::{self, MaxValueBytes},
+    context::Context,
     error::CliError,
     load::{Source, load},
 };
@@ -22,7 +22,7 @@ use crate::{
 #[command(
     after_help = "Examples: kvctl seed --count 1000\n          kvctl seed --file examples.ndjson"
 )]
-pub struct Seed {
+pub(crate) struct Seed {
     /// How many items
     #[arg(long, value_name = "N", default_value = "100", conflicts_with = "file")]
     count: u32,
@@ -46,7 +46,7 @@ pub struct Seed {
 impl Seed {
     /// # Errors
     /// See [`CliError`].
-    pub async fn run(self, context: &Context) -> Result<(), CliError> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         let source = match &self.file {
             Some(path) => Source::file(path, self.max)?,
             None => Source::made(self.items()?),
@@ -54,7 +54,7 @@ impl Seed {
         load(context, source, OnConflict::Skip, false).await
     }
 
-    /// Refuses at once what no item could have.
+    /// The items, made one by one. What no item could have is refused before the first.
     fn items(
         self,
     ) -> Result<impl ExactSizeIterator<Item = Result<Line, CliError>> + Send + 'static, CliError>
@@ -65,7 +65,7 @@ impl Seed {
                 "a value has at most {max} bytes (see --max-value-bytes), not {bytes}"
             )));
         }
-        // The others are no longer.
+        // The last key is the longest.
         self.item(self.count)?;
         Ok((0..self.count as usize).map(move |index| self.item(index as u32 + 1)))
     }
