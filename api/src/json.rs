@@ -31,15 +31,6 @@ pub struct RequestLimits {
     pub deadline: Instant,
 }
 
-impl RequestLimits {
-    /// The longest JSON text of an item: every byte of key and value may be written as `\u00XX`.
-    pub fn body_bytes(max_value_bytes: usize) -> usize {
-        const ESCAPED: usize = 6;
-        const REST: usize = 4096;
-        (max_value_bytes + entity::MAX_KEY_BYTES) * ESCAPED + REST
-    }
-}
-
 /// A JSON document of type `T`.
 pub struct Json<T>(pub T);
 

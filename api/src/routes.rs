@@ -141,7 +141,7 @@ pub fn endpoints(
     .at("/openapi.json", get(explorer::openapi).data(page));
     let public = Public {
         items: operations_of(items),
-        body_bytes: RequestLimits::body_bytes(config.max_value_bytes as usize),
+        body_bytes: entity::max_json_bytes(config.max_value_bytes as usize),
         request_timeout: config.request_timeout,
         others,
     };

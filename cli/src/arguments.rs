@@ -3,7 +3,7 @@
 use clap::Args;
 use entity::{InvalidValue, Prefix, Value};
 
-/// The bound on values.
+/// The bound on values, as a command takes it.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct MaxValueBytes {
     /// Most bytes of a value; the same as kvd's
@@ -22,7 +22,7 @@ impl MaxValueBytes {
     }
 }
 
-/// For clap.
+/// Reads a prefix for clap.
 ///
 /// # Errors
 /// The text is no prefix of a key.

@@ -16,7 +16,7 @@ use crate::{escape::visible, explain};
 /// or two.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// Exit code 1: there is no such key, or a condition did not hold.
+    /// There is no such key, or a condition did not hold. The exit code is 1; of all others it is 2.
     #[error("{0}")]
     ConditionFailed(String),
     #[error("{0}")]
@@ -55,8 +55,8 @@ impl CliError {
     }
 }
 
-/// Writes what went wrong to standard error. A broken pipe is success: the reader closed it because it
-/// has had enough.
+/// Writes what went wrong to standard error. A broken pipe counts as success: the reader has read
+/// what it wanted.
 pub(crate) fn exit(done: Result<(), CliError>) -> ExitCode {
     let error = match done {
         Ok(()) => return ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use sea_orm::{DbErr, RuntimeErr, sqlx};
 
 pub(crate) const NOT_MIGRATED: &str = "the database is not migrated; run kvctl migrate";
 
-/// Why there is no connection.
+/// Says why there is no connection.
 pub(crate) fn no_connection(url: &DatabaseUrl, error: &DbErr) -> String {
     let place = url.place();
     let next = match driver(error) {
@@ -50,7 +50,7 @@ fn no_file(path: &Path) -> &'static str {
     }
 }
 
-/// Why a statement failed.
+/// Says why a statement failed.
 pub(crate) fn failed(error: &DbErr) -> String {
     let why = cause(error);
     match Failure::of(error) {
@@ -88,7 +88,7 @@ pub(crate) fn failed(error: &DbErr) -> String {
     }
 }
 
-/// Why a write has no outcome.
+/// Says why a write has no outcome.
 pub(crate) fn unwritten(error: &WriteError) -> String {
     match error {
         WriteError::Abandoned | WriteError::Contended => format!("{error}; try again"),
@@ -104,7 +104,7 @@ pub(crate) fn unwritten(error: &WriteError) -> String {
     }
 }
 
-/// Why a migration was not run.
+/// Says why a migration was not run.
 pub(crate) fn unmigrated(error: &MigrateError) -> String {
     match error {
         MigrateError::Database(error) => failed(error),

@@ -47,8 +47,7 @@ impl<R: BufRead> Items<R> {
 
     /// The next line with its number, without the bytes that end it.
     fn line(&mut self) -> Result<Option<Vec<u8>>, CliError> {
-        // A key and a value of escapes only, and as much again as anybody may put around them.
-        let most = 6 * (self.max.max_value_bytes as usize + entity::MAX_KEY_BYTES) + 4096;
+        let most = entity::max_json_bytes(self.max.max_value_bytes as usize);
         let mut line = Vec::new();
         let read = (&mut self.reader)
             .take(most as u64)

@@ -12,7 +12,7 @@ pub(crate) enum Work {
     SomeItems,
 }
 
-/// A bar that is wiped off when this is dropped, so that what is said next stands alone.
+/// A bar that is wiped off when this is dropped, so that the next line stands alone.
 #[derive(Debug)]
 pub(crate) struct Wiped(pub(crate) ProgressBar);
 
@@ -35,9 +35,9 @@ pub(crate) fn bar(doing: &'static str, work: Work) -> ProgressBar {
         ),
         Work::SomeItems => (None, "{msg} {spinner} {human_pos}, {rate}"),
     };
-    // Hidden unless standard error is a terminal.
+    // The bar is hidden unless standard error is a terminal.
     let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
-    // The templates are constant; without one the bar only looks otherwise.
+    // The templates are constant and valid; without one the bar would only look different.
     if let Ok(style) = ProgressStyle::with_template(template) {
         let rate = |state: &ProgressState, out: &mut dyn Write| {
             // Nothing can be done about a bar that cannot be written.

@@ -7,11 +7,11 @@ use anstyle::Style;
 use terminal_size::{Width, terminal_size_of};
 use unicode_width::UnicodeWidthStr;
 
-/// Between two columns.
+/// What stands between two columns.
 const GAP: &str = "  ";
-/// Of something that is no terminal and does not say.
+/// The width where standard output is no terminal and `COLUMNS` is not set.
 const DEFAULT_WIDTH: usize = 80;
-/// The first rows decide how wide the columns are.
+/// How many of the first rows decide how wide the columns are.
 const SAMPLE_ROWS: usize = 1_000;
 /// The columns that may be cut keep at least this, if others can be left out for it.
 const LEAST: usize = 10;
@@ -31,7 +31,7 @@ pub(crate) struct Table<W: Write> {
     width: usize,
     bold: bool,
     sample: Vec<Vec<String>>,
-    /// Of each column that is shown, once the sample is complete.
+    /// The width of each column that is shown; empty until the sample is complete.
     widths: Vec<usize>,
 }
 
@@ -55,7 +55,7 @@ impl<W: Write> Table<W> {
         if !self.widths.is_empty() {
             return self.write(&cells, Style::new());
         }
-        // No cell is ever wider than the table: so the sample stays small.
+        // A cell is never wider than the table, so the sample stays small.
         let cells = cells.iter().map(|cell| cut(cell, self.width));
         self.sample.push(cells.collect());
         if self.sample.len() == SAMPLE_ROWS {
@@ -109,7 +109,7 @@ impl<W: Write> Table<W> {
     }
 }
 
-/// Of the terminal; of something else what `COLUMNS` says.
+/// The width of the terminal, or of anything else what `COLUMNS` says.
 fn width() -> usize {
     if let Some((Width(columns), _)) = terminal_size_of(io::stdout()) {
         return usize::from(columns);
@@ -163,7 +163,7 @@ fn cut(text: &str, width: usize) -> String {
     let mut kept = String::new();
     for c in text.chars() {
         kept.push(c);
-        // Of the whole, since some characters widen the one before them.
+        // The width is that of the whole, since some characters widen the one before them.
         if kept.width() >= width {
             kept.pop();
             break;

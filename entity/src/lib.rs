@@ -13,6 +13,6 @@ pub mod read;
 pub mod write;
 
 pub use self::item::{
-    ETag, InvalidETag, InvalidKey, InvalidPrefix, InvalidValue, Item, Key, MAX_KEY_BYTES,
-    Precondition, Prefix, TagMatch, Time, Value,
+    ETag, InvalidETag, InvalidKey, InvalidPrefix, InvalidValue, Item, Key, Precondition, Prefix,
+    TagMatch, Time, Value, max_json_bytes,
 };

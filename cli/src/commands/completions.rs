@@ -30,7 +30,7 @@ impl Completions {
             Shell::Zsh => clap_complete::Shell::Zsh,
             Shell::Fish => clap_complete::Shell::Fish,
         };
-        // Into memory first: the generator panics when it cannot write.
+        // The script goes into memory first, because the generator panics when it cannot write.
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut kvctl, "kvctl", &mut script);
         output::text(&String::from_utf8_lossy(&script))

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The longest key, in bytes of UTF-8.
-pub const MAX_KEY_BYTES: usize = 512;
+pub(crate) const MAX_KEY_BYTES: usize = 512;
 
 /// A key: 1 to 512 bytes of UTF-8 without control characters (U+0000–U+001F, U+007F), and neither
 /// `.` nor `..`, which clients resolve away in paths. This rule never gets stricter.

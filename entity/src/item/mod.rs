@@ -1,6 +1,7 @@
 //! The item: the table `items` as SeaORM sees it, and the types of what it holds.
 
 pub(crate) mod etag;
+pub(crate) mod json_bytes;
 pub(crate) mod key;
 pub(crate) mod precondition;
 pub(crate) mod time;
@@ -11,7 +12,8 @@ use sea_orm::entity::prelude::*;
 pub use self::{
     Model as Item,
     etag::{ETag, InvalidETag},
-    key::{InvalidKey, InvalidPrefix, Key, MAX_KEY_BYTES, Prefix},
+    json_bytes::max_json_bytes,
+    key::{InvalidKey, InvalidPrefix, Key, Prefix},
     precondition::{Precondition, TagMatch},
     time::Time,
     value::{InvalidValue, Value},
