@@ -11,9 +11,9 @@ const HEAD: usize = 7;
 
 /// The last key a walk has seen, and the prefix it walks along: keys above it come next.
 ///
-/// Opaque to clients: URL-safe base64 of a form byte, the length of the prefix in bytes (it is the
-/// beginning of the key, so only its length is needed), a CRC-32 against typing and cutting errors,
-/// and the key. It grants nothing, so it is not signed.
+/// Opaque to clients: URL-safe base64 of a form byte, the length of the prefix in bytes, a CRC-32 and the
+/// key. The prefix is the beginning of the key, so its length is enough. The CRC-32 finds texts that
+/// were mistyped or cut. A cursor grants nothing, so it is not signed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     prefix_bytes: usize,

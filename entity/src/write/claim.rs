@@ -6,8 +6,8 @@ const WAITING: u8 = 0;
 const CLAIMED: u8 = 1;
 const ABANDONED: u8 = 2;
 
-/// A write is *waiting* until, in one atomic step, it is either *claimed* by the task that sends it
-/// or *abandoned* by the client's request when its time is up. An abandoned write was never sent.
+/// A write is *waiting* until one atomic step ends that. Either the task that sends it *claims* it, or
+/// the client's request *abandons* it when its time is up. An abandoned write was never sent.
 #[derive(Debug, Default)]
 pub struct Claim(AtomicU8);
 

@@ -5,8 +5,8 @@
 //! If the precondition holds by then, the write is sent again. So a reported tag is one that the key
 //! had and that does not fulfil the precondition.
 //!
-//! The statements are raw: half of each is the condition on the tag, which is text to the builder too,
-//! and the builder would put them together anew for every write.
+//! The statements are raw: half of each is the condition on the tag, which is text to the builder too.
+//! And the builder would put them together anew for every write.
 
 use database::Session;
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};

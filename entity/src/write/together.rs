@@ -6,7 +6,7 @@
 //! lock timeout ends that.
 //!
 //! If a row changed after the statement began, PostgreSQL goes on with the row as it is once it is
-//! locked, so conditions are judged on the version that is replaced. If the row was deleted, another
+//! locked. So conditions are judged on the version that is replaced. If the row was deleted, another
 //! one may have been created in its place: such a write is sent again.
 //!
 //! The statement is raw: the builder cannot say `unnest` of several arrays `WITH ORDINALITY`, nor
