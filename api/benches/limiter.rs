@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::rate_limit::{RateLimiter, window::Quota};
+use api::{Quota, RateLimiter};
 use criterion::{Criterion, criterion_group, criterion_main};
 use foldhash::quality::RandomState;
 use moka::{policy::EvictionPolicy, sync::Cache};

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use api::precondition::{Comparison, entity_tags};
+use api::{Comparison, entity_tags};
 use criterion::{Criterion, criterion_group, criterion_main};
 use entity::{ETag, Prefix, read::Cursor};
 use poem::http::HeaderValue;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use api::config::Config;
+use api::Config;
 use clap::CommandFactory;
 use clap_mangen::{
     Man,

@@ -3,18 +3,17 @@
 use std::{ffi::OsString, net::SocketAddr, str::FromStr, time::Duration};
 
 use clap::{
-    CommandFactory, FromArgMatches, Parser, ValueEnum, builder::BoolishValueParser,
-    parser::ValueSource,
+    CommandFactory, FromArgMatches, Parser, builder::BoolishValueParser, parser::ValueSource,
 };
 use database::DatabaseUrl;
 use humantime::{format_duration, parse_duration};
 use poem::http::HeaderName;
 use settings::SettingsError;
 
-use crate::client_ip::TrustedProxies;
+use crate::{http::TrustedProxies, telemetry::LogFormat};
 
 /// The file of `--dev`, in the working directory.
-pub const DEV_DATABASE: &str = "kvd-dev.db";
+pub(crate) const DEV_DATABASE: &str = "kvd-dev.db";
 
 /// A key-value REST service on the SQL database you already run.
 ///
@@ -112,12 +111,6 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
 impl Config {
     /// Says in the log what is in force. The database's URL shows no password.
     pub fn log(&self) {
@@ -181,12 +174,6 @@ impl Config {
             )),
             Some(_) => Ok(config),
         }
-    }
-
-    /// How long a write waits for a lock of somebody else: less than a request, so that it can be
-    /// answered.
-    pub fn lock_time(&self) -> Duration {
-        self.request_timeout.mul_f64(0.6)
     }
 
     /// The database; every loaded configuration has one.

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use api::{config::Config, run, telemetry};
+use api::{Config, run, start_log};
 use settings::SettingsError;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let config = match Config::load(std::env::args_os()) {
         Ok(config) => config,
         Err(SettingsError::Help(text)) => {
-            // Nobody need be there to read it.
+            // It does not matter if no program reads it.
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             return fail(&format!("{line} (see kvd --help)"), MISTAKE);
         }
     };
-    if let Err(line) = telemetry::start(config.log_format, config.dev) {
+    if let Err(line) = start_log(config.log_format, config.dev) {
         return fail(&line, MISTAKE);
     }
     match serve(&config) {
@@ -52,7 +52,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     config.log();
-    Ok(run::run(config, stop).await?)
+    Ok(run(config, stop).await?)
 }
 
 fn fail(line: &str, code: u8) -> ExitCode {

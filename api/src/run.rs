@@ -18,16 +18,17 @@ use tokio::{
 
 use crate::{
     config::Config,
-    database::{Database, session_settings},
-    metrics::Metrics,
-    routes::{self, Endpoints},
-    server::{Phase, Server},
+    http::log_failure,
+    net::{Phase, Server},
+    router::{self, Endpoints},
+    store::{RequestTime, Store, StoreSettings},
+    telemetry::Metrics,
 };
 
 /// How long to wait before a database that was not there is tried again.
 const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many connections the kernel may hold ready for us; it may have a lower limit of its own.
+/// How many connections the kernel may hold ready for kvd; it may have a lower limit of its own.
 const BACKLOG: u32 = 4096;
 
 /// How long to wait for the connections to the database to end.
@@ -49,61 +50,101 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`].
 pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-    let listener = listen(config.listen)?;
-    let admin_listener = match config.admin_listen {
-        Some(address) => Some(listen(address)?),
-        None => None,
-    };
+    let listeners = Listeners::open(config)?;
     // An embedded database is a file: it has to be made before it can be opened.
     let embedded = config.database_url().engine() == Engine::Sqlite;
     let migrate_first = embedded && (config.migrate || config.dev);
     if migrate_first {
         migration::up(&migration_connection(config)?, |_| ()).await?;
     }
-    let metrics = Arc::new(Metrics::new());
-    let database = Database::new(config, &metrics)?;
-    let line = database.line().clone();
+    let metrics = Arc::new(Metrics::default());
+    let settings = store_settings(config);
+    let store = Store::new(&settings, &metrics, log_failure)?;
     let (set_phase, phase) = watch::channel(Phase::Serving);
-    let Endpoints { public, admin } = routes::endpoints(config, database, &metrics, phase.clone());
-    let server = |listener, endpoint| Server {
-        listener,
-        endpoint: Arc::new(endpoint),
-        max_connections: config.max_connections as usize,
-        open: metrics.connections.clone(),
-    };
-
-    announce(config, "", &listener)?;
-    let public = server(listener, public).serve(phase.clone(), config.shutdown_grace);
-    let admin = async {
-        if let Some(listener) = admin_listener {
-            announce(config, "admin ", &listener)?;
-            server(listener, admin)
-                .serve(phase, config.shutdown_grace)
-                .await;
-        }
-        Ok(())
-    };
-    let leave = async {
-        stop.await;
-        tracing::info!("leaving");
-        set_phase.send_replace(Phase::Leaving);
-        sleep(config.shutdown_delay).await;
-        set_phase.send_replace(Phase::Closing);
-    };
+    let endpoints = router::endpoints(config, &settings, &store, &metrics, phase.clone());
+    listeners.announce(config)?;
+    let serving = listeners.serve(config, endpoints, &metrics, phase);
     let migrations = async {
         if config.migrate && !migrate_first {
             migrate_when_reachable(config).await?;
         }
         // A migration that is done does not end the service.
-        std::future::pending::<Result<(), RunError>>().await
+        std::future::pending().await
     };
     let done = tokio::select! {
-        ((), done, ()) = async { tokio::join!(public, admin, leave) } => done,
+        ((), ()) = async { tokio::join!(serving, leave(config, stop, &set_phase)) } => Ok(()),
         failed = migrations => failed,
     };
     // SQLite then tidies its files up. A call that still runs is not worth waiting for.
-    let _ = timeout(CLOSE_TIME, line.pool.close()).await;
+    let _ = timeout(CLOSE_TIME, store.close()).await;
     done
+}
+
+/// Tells the rest of the service to end when `stop` completes.
+async fn leave(config: &Config, stop: impl Future<Output = ()>, phase: &watch::Sender<Phase>) {
+    stop.await;
+    tracing::info!("leaving");
+    phase.send_replace(Phase::Leaving);
+    sleep(config.shutdown_delay).await;
+    phase.send_replace(Phase::Closing);
+}
+
+/// Where the service listens.
+struct Listeners {
+    public: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Listeners {
+    fn open(config: &Config) -> Result<Self, RunError> {
+        Ok(Self {
+            public: listen(config.listen)?,
+            admin: config.admin_listen.map(listen).transpose()?,
+        })
+    }
+
+    fn announce(&self, config: &Config) -> Result<(), RunError> {
+        announce(config, "", &self.public)?;
+        match &self.admin {
+            Some(admin) => announce(config, "admin ", admin),
+            None => Ok(()),
+        }
+    }
+
+    /// Serves until the phase is closing.
+    async fn serve(
+        self,
+        config: &Config,
+        Endpoints { public, admin }: Endpoints,
+        metrics: &Metrics,
+        phase: watch::Receiver<Phase>,
+    ) {
+        let open = Server::open_connections(metrics);
+        let serve = |listener, endpoint| {
+            let server = Server {
+                listener,
+                endpoint: Arc::new(endpoint),
+                max_connections: config.max_connections as usize,
+                open: open.clone(),
+            };
+            server.serve(phase.clone(), config.shutdown_grace)
+        };
+        let admin = self.admin.map(|listener| serve(listener, admin));
+        tokio::join!(serve(self.public, public), async {
+            if let Some(admin) = admin {
+                admin.await;
+            }
+        });
+    }
+}
+
+fn store_settings(config: &Config) -> StoreSettings {
+    StoreSettings {
+        url: config.database_url().clone(),
+        connections: config.database_max_connections,
+        max_value_bytes: config.max_value_bytes as usize,
+        time: RequestTime(config.request_timeout),
+    }
 }
 
 /// A migration may take its time.
@@ -112,7 +153,7 @@ fn migration_connection(config: &Config) -> Result<DatabaseConnection, sea_orm::
         statement_timeout: None,
         lock_timeout: Duration::from_mins(1),
         create_file: true,
-        ..session_settings(config)
+        ..store_settings(config).session()
     };
     let connector = Connector::new(config.database_url(), &settings)?;
     Ok(connector.connection(config.request_timeout))
@@ -177,7 +218,7 @@ fn announce(config: &Config, name: &str, listener: &TcpListener) -> Result<(), R
              -d '{{\"key\":\"hello\",\"value\":\"world\"}}'\n"
         );
     }
-    // Nobody need be there to read it.
+    // It does not matter if no program reads it.
     let _ = io::stdout().write_all(text.as_bytes());
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use api::config::Config;
+use api::Config;
 use clap::{CommandFactory, Parser};
 
 fn packaged(file: &str) -> String {

@@ -1,6 +1,6 @@
 //! The README's table of settings is the one of the code.
 
-use api::config::Config;
+use api::Config;
 use clap::CommandFactory;
 
 #[test]

@@ -9,60 +9,61 @@ use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
     http::{HeaderName, HeaderValue},
 };
-use prometheus::IntCounter;
 
 use super::{
-    RateLimiter,
+    limiter::RateLimiter,
+    metrics::LimiterMetrics,
     window::{Decision, Quota, seconds_up},
 };
-use crate::{
-    client_ip::client_network,
-    problem::Problem,
-    routes::{ClientAddress, Route},
-};
+use crate::http::{Arrival, Code, Problem, client_network};
 
-pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Asks the limiter about requests to `/items` and everything below it.
-pub struct RateLimit<E> {
+pub(crate) struct RateLimit<E> {
     pub inner: E,
     /// `None` if the limiter is turned off.
     pub limiter: Option<Arc<RateLimiter>>,
-    /// By decision.
-    pub admitted: IntCounter,
-    pub refused: IntCounter,
+    pub metrics: LimiterMetrics,
 }
 
 impl<E: Endpoint<Output = Response>> Endpoint for RateLimit<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
+        let arrival = Arrival::of(&request);
         let limiter = match &self.limiter {
-            Some(limiter) if Route::is_limited(request.uri().path()) => limiter,
+            Some(limiter) if arrival.route.is_limited() => limiter,
             _ => return self.inner.call(request).await,
         };
-        let client = request
-            .data::<ClientAddress>()
-            .map(|address| client_network(address.0))
-            .expect("the outer middleware sets the address of the client");
         let quota = limiter.quota();
-        match limiter.admit(client) {
+        match limiter.admit(client_network(arrival.client)) {
             Decision::Admitted { remaining, reset } => {
-                self.admitted.inc();
+                self.metrics.admitted.inc();
                 let mut response = self.inner.call(request).await?;
                 describe(&mut response, quota, remaining, seconds_up(reset));
                 Ok(response)
             }
             Decision::Refused { retry_after } => {
-                self.refused.inc();
+                self.metrics.refused.inc();
                 let seconds = seconds_up(retry_after).max(1);
-                let mut response = Problem::rate_limited(quota, seconds).into_response();
+                let mut response = rate_limited(quota, seconds).into_response();
                 describe(&mut response, quota, 0, seconds);
                 Ok(response)
             }
         }
     }
+}
+
+/// The problem of a client that is over its limit for this many more seconds.
+pub(crate) fn rate_limited(quota: Quota, seconds: u64) -> Problem {
+    let detail = format!(
+        "At most {} requests in {} seconds; try again in {seconds}.",
+        quota.limit,
+        quota.window.as_secs(),
+    );
+    Problem::new(Code::RateLimited, detail).with_retry_after(seconds)
 }
 
 fn describe(response: &mut Response, quota: Quota, remaining: u32, reset: u64) {

@@ -14,7 +14,7 @@ pub struct Quota {
 ///
 /// Times are spans since any fixed moment of a monotonic clock.
 #[derive(Debug, Default)]
-pub struct Log(VecDeque<Duration>);
+pub(super) struct Log(VecDeque<Duration>);
 
 /// What the limiter says to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Log {
     /// A request leaves the window when it is exactly one window old. A `now` before the last
     /// recorded one (two threads may read the clock in one order and get here in the other) counts
     /// as that one.
-    pub fn admit(&mut self, now: Duration, quota: Quota) -> Decision {
+    pub(super) fn admit(&mut self, now: Duration, quota: Quota) -> Decision {
         let now = self.0.back().map_or(now, |last| now.max(*last));
         while self
             .0
@@ -62,7 +62,7 @@ impl Log {
     }
 
     /// Whether a recorded request is still in the window.
-    pub fn is_live(&self, now: Duration, quota: Quota) -> bool {
+    pub(super) fn is_live(&self, now: Duration, quota: Quota) -> bool {
         self.0
             .back()
             .is_some_and(|last| now.saturating_sub(*last) < quota.window)
@@ -70,7 +70,7 @@ impl Log {
 }
 
 /// Whole seconds, rounded up.
-pub fn seconds_up(span: Duration) -> u64 {
+pub(super) fn seconds_up(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 

@@ -1,0 +1,49 @@
+//! HTTP around every request, whatever its resource. It knows the store in one file only.
+//!
+//! - `route`: the resource at a path; `arrival`: what is found out once about a request.
+//! - `client_address`: whose request it is.
+//! - The middleware: `observe` (log and metrics), `unread_body`, `catch_errors` with `request_check`.
+//! - What a handler takes: `param`, `query`, `entity_tags` and `json`.
+//! - `problem` with its `problem_code`: every error as a document; `failed`: those of an operation;
+//!   `store_problem`: what a failure of the store means to a client.
+//! - `metrics`: the instruments of all this.
+
+mod arrival;
+mod catch_errors;
+mod client_address;
+mod entity_tags;
+mod failed;
+mod json;
+mod metrics;
+mod observe;
+mod param;
+mod problem;
+mod problem_code;
+mod query;
+mod request_check;
+mod route;
+mod store_problem;
+mod unread_body;
+
+pub(crate) use self::{
+    arrival::Arrival,
+    catch_errors::CatchErrors,
+    client_address::client_network,
+    entity_tags::EntityTags,
+    failed::{Described, Failed, Operation},
+    json::{BodyLimits, Json, JsonText},
+    metrics::HttpMetrics,
+    observe::{Observe, ObserveSettings},
+    param::{Param, Parameter},
+    problem::{Problem, sentence},
+    problem_code::Code,
+    query::{Query, integer},
+    request_check::{RequestCheck, method_not_allowed},
+    route::{Route, UNRESERVED_ONLY},
+    store_problem::log_failure,
+    unread_body::UnreadBody,
+};
+pub use self::{
+    client_address::TrustedProxies,
+    entity_tags::{Comparison, entity_tags},
+};

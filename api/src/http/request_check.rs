@@ -1,0 +1,99 @@
+//! What must hold before a request gets to its route: the path names something, the method is one
+//! of its own, and the query says nothing it does not know or says twice.
+//!
+//! Afterwards `HEAD` is `GET` (the server leaves the body out), and a query of an item route is
+//! parsed.
+
+use poem::{Request, http::Method};
+use poem_openapi::{
+    OpenApi,
+    registry::{MetaOperation, MetaParamIn},
+};
+
+use super::{arrival::Arrival, problem::Problem, problem_code::Code, query::Query, route::Route};
+
+/// An operation of the document, as far as requests are checked against it.
+struct CheckedOperation {
+    route: Route,
+    method: Method,
+    query_parameters: Vec<String>,
+}
+
+/// Checks requests against the routes and against the operations of the document.
+pub(crate) struct RequestCheck(Vec<CheckedOperation>);
+
+impl RequestCheck {
+    pub(crate) fn of<T: OpenApi>() -> Self {
+        let paths = T::meta().into_iter().flat_map(|api| api.paths);
+        let operations = paths.flat_map(|path| {
+            let route = Route::of(&path.path);
+            let operations = path.operations.into_iter();
+            operations.map(move |operation| CheckedOperation::new(route, operation))
+        });
+        Self(operations.collect())
+    }
+
+    /// The request as its route expects it.
+    pub(crate) fn check(&self, mut request: Request) -> Result<Request, Problem> {
+        let Arrival { route, .. } = Arrival::of(&request);
+        match route {
+            Route::BelowItems => {
+                let detail = "A key is one segment of the path: write / in it as %2F.";
+                return Err(Problem::new(Code::RouteNotFound, detail));
+            }
+            Route::Unknown => return Err(Problem::route_not_found()),
+            _ => {}
+        }
+        let method = match request.method() {
+            &Method::HEAD => Method::GET,
+            method => method.clone(),
+        };
+        let operation = self.find(route, &method);
+        if operation.is_none() && (route.has_operations() || method != Method::GET) {
+            return Err(method_not_allowed(&self.methods(route)));
+        }
+        if let Some(operation) = operation
+            && let Some(text) = request.uri().query()
+        {
+            let known = |name: &str| operation.query_parameters.iter().any(|known| known == name);
+            let query = Query::parse(text, known)?;
+            request.set_data(query);
+        }
+        request.set_method(method);
+        Ok(request)
+    }
+
+    fn find(&self, route: Route, method: &Method) -> Option<&CheckedOperation> {
+        let named = |known: &&CheckedOperation| known.route == route && known.method == *method;
+        self.0.iter().find(named)
+    }
+
+    /// The methods of a route. A page that is no operation of the document can only be read.
+    fn methods(&self, route: Route) -> Vec<Method> {
+        let get = !route.has_operations() || self.find(route, &Method::GET).is_some();
+        let read = [Method::GET, Method::HEAD].into_iter().filter(|_| get);
+        let write = [Method::POST, Method::PUT, Method::DELETE].into_iter();
+        read.chain(write.filter(|method| self.find(route, method).is_some()))
+            .collect()
+    }
+}
+
+impl CheckedOperation {
+    fn new(route: Route, operation: MetaOperation) -> Self {
+        let parameters = operation.params.into_iter();
+        Self {
+            route,
+            method: operation.method,
+            query_parameters: parameters
+                .filter(|parameter| parameter.in_type == MetaParamIn::Query)
+                .map(|parameter| parameter.name)
+                .collect(),
+        }
+    }
+}
+
+pub(crate) fn method_not_allowed(allowed: &[Method]) -> Problem {
+    let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    let allow = names.join(", ");
+    Problem::new(Code::MethodNotAllowed, format!("It has {allow}.")).with_allow(allow)
+}

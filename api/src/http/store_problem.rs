@@ -1,0 +1,84 @@
+//! What a failure of the store means to a client. This is the only place that turns one into a status,
+//! and that logs it.
+
+use database::Failure;
+use sea_orm::DbErr;
+
+use super::{failed::Failed, problem::Problem, problem_code::Code};
+use crate::{
+    store::Error,
+    telemetry::{about_request, target},
+};
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        log_failure(&error);
+        problem(&error)
+    }
+}
+
+impl<O> From<Error> for Failed<O> {
+    fn from(error: Error) -> Self {
+        Problem::from(error).into()
+    }
+}
+
+/// Logs what the database said, if it said anything, with the id of the current request.
+pub(crate) fn log_failure(error: &Error) {
+    let (cause, is_known) = match error {
+        Error::Failed(cause) => (cause, true),
+        Error::Unknown(Some(cause)) => (cause, false),
+        Error::Overloaded
+        | Error::Silent
+        | Error::Locked
+        | Error::Contended
+        | Error::Unknown(None)
+        | Error::Lost => return,
+    };
+    let code = problem(error).code.as_str();
+    about_request(|| match Failure::of(cause) {
+        // That the database is lost is said once, not for each request.
+        Failure::NoConnection if is_known => {
+            tracing::debug!(target: target::DATABASE, error = %cause, code, "database");
+        }
+        _ => tracing::error!(target: target::DATABASE, error = %cause, code, "database"),
+    });
+}
+
+fn problem(error: &Error) -> Problem {
+    let unavailable = |why: &str| {
+        let detail = format!("{why} Nothing was written.");
+        Problem::new(Code::DatabaseUnavailable, detail)
+    };
+    match error {
+        Error::Overloaded => {
+            let detail = "Too many requests wait for the database. Nothing was written.";
+            Problem::new(Code::Overloaded, detail)
+        }
+        Error::Silent => unavailable("It did not answer in time."),
+        Error::Locked => unavailable("Others have it locked, or write it."),
+        Error::Contended => unavailable("Others write this key all the time."),
+        Error::Failed(error) => reason(error).map_or_else(Problem::internal, unavailable),
+        Error::Unknown(_) => {
+            let detail = "The database did not say: the write may have been applied, or may still \
+                          be. A retry with If-Match is safe.";
+            Problem::new(Code::OutcomeUnknown, detail)
+        }
+        Error::Lost => Problem::internal(),
+    }
+}
+
+/// Why a statement that wrote nothing may succeed later; `None` if it may not.
+fn reason(error: &DbErr) -> Option<&'static str> {
+    match Failure::of(error) {
+        Failure::NoConnection => Some("No connection could be had."),
+        Failure::Unknown => Some("The connection broke."),
+        Failure::Locked => Some("Others have it locked, or write it."),
+        Failure::ReadOnly => Some("It is read-only."),
+        Failure::Cancelled => Some("It cancelled the statement."),
+        Failure::NoRoom => Some("It has no room left."),
+        Failure::RolledBack | Failure::Duplicate => Some("It rolled the statement back."),
+        Failure::NotMigrated => Some("It is not migrated: run kvctl migrate."),
+        Failure::Refused => None,
+    }
+}

@@ -1,0 +1,252 @@
+//! The five operations on items. Each handler reads its parameters, makes one call and maps its outcome.
+//!
+//! - `parameters`, and what the bodies hold (`answers`).
+//! - `paging`, `page_reads` in bounded `page_memory`, and `page_text`: the pages of a list.
+//! - `operations`: which problems each can answer; `problems`: those that only items have.
+
+mod answers;
+mod operations;
+mod page_memory;
+mod page_reads;
+mod page_text;
+mod paging;
+mod parameters;
+mod problems;
+
+use entity::{
+    Key, Precondition, Prefix, Value,
+    read::Listing,
+    write::{Action, Outcome, Write},
+};
+use poem::web::Data;
+use poem_openapi::OpenApi;
+
+use self::{
+    answers::{Created, Deleted, Found, Listed, NewItem, NewValue, Stored},
+    operations::{CreateItem, DeleteItem, GetItem, ListItems, Tag, UpdateItem},
+    page_reads::PageReads,
+    paging::{PageRequest, Paging},
+    parameters::{Count, IfMatch, IfNoneMatch, PageNumber, PageSize, Walk},
+};
+pub(crate) use self::{
+    operations::OPERATIONS,
+    parameters::key_schema,
+    problems::{item_not_found, key_exists, precondition_failed},
+};
+use crate::{
+    http::{Arrival, Failed, Json, Param, Problem},
+    store::{Store, StoreSettings},
+};
+
+#[derive(Clone)]
+pub(crate) struct Items {
+    store: Store,
+    pages: PageReads,
+    max_value_bytes: usize,
+}
+
+impl Items {
+    pub(crate) fn new(store: Store, settings: &StoreSettings) -> Self {
+        Self {
+            pages: PageReads::new(store.clone(), settings),
+            store,
+            max_value_bytes: settings.max_value_bytes,
+        }
+    }
+}
+
+#[OpenApi(tag = "Tag::Items")]
+impl Items {
+    /// Create an item
+    ///
+    /// Stores a value under a key that does not exist yet. A key is 1 to 512 bytes of UTF-8 without
+    /// control characters, and neither `.` nor `..`. A value is UTF-8 text without U+0000.
+    #[oai(path = "/items", method = "post")]
+    async fn create_item(
+        &self,
+        Data(arrival): Data<&Arrival>,
+        body: Json<NewItem>,
+    ) -> Result<Created, Failed<CreateItem>> {
+        let Json(NewItem { key, value }) = body;
+        let change = Write {
+            key: Key::new(key).map_err(Problem::from)?,
+            action: Action::Create(self.value(value)?),
+            precondition: Precondition::default(),
+        };
+        match self.store.write(change, arrival.deadline).await? {
+            Outcome::Created(item) | Outcome::Updated(item) => Ok(Created::new(item)),
+            Outcome::Exists | Outcome::PreconditionFailed(_) => Err(key_exists().into()),
+            Outcome::Missing | Outcome::Deleted => Err(Problem::internal().into()),
+        }
+    }
+
+    /// Read an item
+    ///
+    /// With `If-None-Match` the tag of a copy one has: 304 if the copy is still good.
+    #[oai(path = "/items/:key", method = "get")]
+    async fn get_item(
+        &self,
+        Data(arrival): Data<&Arrival>,
+        /// The key, percent-encoded: one path segment.
+        #[oai(name = "key")]
+        Param(key): Param<Key>,
+        /// Answer only if the item has one of these tags (`"17-3"`); `*`: any.
+        #[oai(name = "If-Match")]
+        Param(if_match): Param<IfMatch>,
+        /// Answer 304 if the item has one of these tags (`"17-3"`).
+        #[oai(name = "If-None-Match")]
+        Param(if_none_match): Param<IfNoneMatch>,
+    ) -> Result<Found, Failed<GetItem>> {
+        let item = self.store.find(key, arrival.deadline).await?;
+        let item = item.ok_or_else(item_not_found)?;
+        let tag = item.etag();
+        let precondition = precondition(if_match, if_none_match);
+        if !precondition.if_match_holds(tag) {
+            return Err(precondition_failed(Some(tag)).into());
+        }
+        Ok(if precondition.if_none_match_holds(tag) {
+            Found::new(item)
+        } else {
+            Found::not_modified(tag)
+        })
+    }
+
+    /// Update an item, or create it
+    ///
+    /// Overwrites the value of a key that exists. `upsert=true` also creates it, and
+    /// `If-None-Match: *` creates only. `If-Match` with the tag one has read makes it a
+    /// compare-and-set.
+    #[oai(path = "/items/:key", method = "put")]
+    async fn update_item(
+        &self,
+        Data(arrival): Data<&Arrival>,
+        /// The key, percent-encoded: one path segment.
+        #[oai(name = "key")]
+        Param(key): Param<Key>,
+        /// Create the item if the key does not exist.
+        #[oai(name = "upsert")]
+        Param(upsert): Param<bool>,
+        /// Write only if the item has one of these tags (`"17-3"`); `*`: if it exists.
+        #[oai(name = "If-Match")]
+        Param(if_match): Param<IfMatch>,
+        /// Write only if the item has none of these tags; `*`: only if the key does not exist.
+        #[oai(name = "If-None-Match")]
+        Param(if_none_match): Param<IfNoneMatch>,
+        body: Json<NewValue>,
+    ) -> Result<Stored, Failed<UpdateItem>> {
+        let value = self.value(body.0.value)?;
+        let precondition = precondition(if_match, if_none_match);
+        let action = if upsert || precondition.wants_absent() {
+            Action::Upsert(value)
+        } else {
+            Action::Update(value)
+        };
+        let change = Write {
+            key,
+            action,
+            precondition,
+        };
+        match self.store.write(change, arrival.deadline).await? {
+            Outcome::Created(item) => Ok(Stored::created(item)),
+            Outcome::Updated(item) => Ok(Stored::updated(item)),
+            Outcome::PreconditionFailed(tag) => Err(precondition_failed(tag).into()),
+            Outcome::Missing => Err(item_not_found().into()),
+            Outcome::Exists | Outcome::Deleted => Err(Problem::internal().into()),
+        }
+    }
+
+    /// Delete an item
+    ///
+    /// For good: a key that is created again is another item, with another tag.
+    #[oai(path = "/items/:key", method = "delete")]
+    async fn delete_item(
+        &self,
+        Data(arrival): Data<&Arrival>,
+        /// The key, percent-encoded: one path segment.
+        #[oai(name = "key")]
+        Param(key): Param<Key>,
+        /// Delete only if the item has one of these tags (`"17-3"`); `*`: if it exists.
+        #[oai(name = "If-Match")]
+        Param(if_match): Param<IfMatch>,
+        /// Delete only if the item has none of these tags.
+        #[oai(name = "If-None-Match")]
+        Param(if_none_match): Param<IfNoneMatch>,
+    ) -> Result<Deleted, Failed<DeleteItem>> {
+        let change = Write {
+            key,
+            action: Action::Delete,
+            precondition: precondition(if_match, if_none_match),
+        };
+        match self.store.write(change, arrival.deadline).await? {
+            Outcome::Deleted => Ok(Deleted::Deleted),
+            Outcome::PreconditionFailed(tag) => Err(precondition_failed(tag).into()),
+            Outcome::Missing => Err(item_not_found().into()),
+            Outcome::Created(_) | Outcome::Updated(_) | Outcome::Exists => {
+                Err(Problem::internal().into())
+            }
+        }
+    }
+
+    /// List items
+    ///
+    /// Ordered by key, byte for byte. By `page`, or by `cursor`: a walk that costs the same however
+    /// deep it is, sees no key twice and skips none that stays in place.
+    #[oai(path = "/items", method = "get")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a parameter of the document"
+    )]
+    async fn list_items(
+        &self,
+        Data(arrival): Data<&Arrival>,
+        /// Number of the page, from 1 (the default). Not together with `cursor`.
+        #[oai(name = "page")]
+        Param(page): Param<Option<PageNumber>>,
+        /// Most items of a page.
+        #[oai(name = "page_size")]
+        Param(page_size): Param<PageSize>,
+        /// Only keys that begin with this.
+        #[oai(name = "prefix")]
+        Param(prefix): Param<Prefix>,
+        /// Leave the values out.
+        #[oai(name = "keys_only")]
+        Param(keys_only): Param<bool>,
+        /// Whether to count all items; by default `exact` with `page`, `none` with `cursor`.
+        #[oai(name = "count")]
+        Param(count): Param<Option<Count>>,
+        /// Empty to begin a walk, then the `next_cursor` of the answer before.
+        #[oai(name = "cursor")]
+        Param(walk): Param<Option<Walk>>,
+    ) -> Result<Listed, Failed<ListItems>> {
+        let PageSize(size) = page_size;
+        let paging = Paging::new(page, walk, &prefix)?;
+        let exact = matches!(paging, Paging::Page(_));
+        let listing = Listing {
+            start: paging.start(size),
+            prefix,
+            limit: size,
+            keys_only,
+            count: count.map_or(exact, |count| count == Count::Exact),
+        };
+        let request = PageRequest { listing, paging };
+        let page = self.pages.read(request.clone(), arrival.deadline).await?;
+        let link = paging::link(&request, count, page.total, page.next.as_ref());
+        Ok(Listed::Listed(page.text.into(), link))
+    }
+}
+
+impl Items {
+    fn value(&self, text: String) -> Result<Value, Problem> {
+        Ok(Value::new(text, self.max_value_bytes)?)
+    }
+}
+
+fn precondition(
+    IfMatch(if_match): IfMatch,
+    IfNoneMatch(if_none_match): IfNoneMatch,
+) -> Precondition {
+    Precondition {
+        if_match,
+        if_none_match,
+    }
+}

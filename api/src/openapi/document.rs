@@ -1,0 +1,351 @@
+//! The OpenAPI document: what the framework generates from the operations, and what it cannot say.
+
+use poem_openapi::{ContactObject, ExtraHeader, LicenseObject, OpenApiService};
+use serde_json::{Map, Value, json};
+
+use super::examples::example;
+use crate::{
+    http::Code,
+    items::{Items, OPERATIONS, key_schema},
+    rate_limit::Quota,
+};
+
+const DESCRIPTION: &str = "\
+Keys and values in the SQL database you already run.
+
+Paths `/items` and `/items/` are the same, and `HEAD` works wherever `GET` does. Every error is a \
+problem document (RFC 9457) with a stable `code`. An item has a tag, `{id}-{version}`, in its member \
+`etag` and, in quotes, in the header `ETag`: with `If-Match` a write becomes a compare-and-set.
+
+A 503 means that nothing was written. A 504 `outcome-unknown` means that the database did not say: \
+the write may have been applied, or may still be; a retry under `If-Match` is safe.";
+
+/// The headers of answers as they are written, each with an example.
+const HEADERS: [(&str, &str); 10] = [
+    ("Cache-Control", "no-cache"),
+    ("Content-Location", "/items/greeting"),
+    ("ETag", "\"17-3\""),
+    (
+        "Link",
+        "</items/?page=1&page_size=10>; rel=\"first\", </items/?page=2&page_size=10>; rel=\"next\", \
+         </items/?page=124&page_size=10>; rel=\"last\"",
+    ),
+    ("Location", "/items/greeting"),
+    ("RateLimit", "\"default\";r=59;t=60"),
+    ("RateLimit-Policy", "\"default\";q=60;w=60"),
+    ("Retry-After", "1"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Request-Id", "0c9f2f1d3f0e4f6c8f1a2b3c4d5e6f70"),
+];
+
+/// What the document says of this kvd.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DocumentSettings {
+    /// `None` if the limiter is turned off.
+    pub quota: Option<Quota>,
+    pub max_value_bytes: usize,
+}
+
+/// The item operations with their description.
+pub(crate) fn service(items: Items, settings: DocumentSettings) -> OpenApiService<Items, ()> {
+    let header = |name: &str, description: &str| ExtraHeader::new(name).description(description);
+    let quota = described(settings.quota);
+    OpenApiService::new(items, "kvd", env!("CARGO_PKG_VERSION"))
+        .description(format!("{DESCRIPTION}\n\n{quota}"))
+        .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/"))
+        .contact(ContactObject::new().name("Whoever runs this kvd"))
+        .server("/")
+        .extra_response_header::<String, _>(header(
+            "X-Request-Id",
+            "The id of the request, the same as in the log.",
+        ))
+        .extra_response_header::<String, _>(header("X-Content-Type-Options", "Always `nosniff`."))
+        .extra_response_header::<Option<String>, _>(header(
+            "RateLimit-Policy",
+            &format!(
+                "The quota (`q`) and its window in seconds (`w`). {quota} Absent if the limiter \
+                 is off."
+            ),
+        ))
+        .extra_response_header::<Option<String>, _>(header(
+            "RateLimit",
+            "Requests left (`r`), and seconds until the oldest one leaves the window (`t`). Absent \
+             if the limiter is off.",
+        ))
+        .extra_response_header::<String, _>(header(
+            "Cache-Control",
+            "`no-cache`; with 429 `no-store`.",
+        ))
+}
+
+/// The limit of requests as it is set.
+fn described(quota: Option<Quota>) -> String {
+    match quota {
+        None => "There is no limit of requests.".to_owned(),
+        Some(Quota { limit, window }) => format!(
+            "At most {limit} requests of one client to `/items` and below in any {} seconds.",
+            window.as_secs()
+        ),
+    }
+}
+
+/// The document as text.
+pub(super) fn document(service: &OpenApiService<Items, ()>, settings: DocumentSettings) -> String {
+    let mut document: Value =
+        serde_json::from_str(&service.spec()).expect("the framework writes JSON");
+    restore_slash(&mut document["paths"]);
+    for (path, methods) in members(&mut document["paths"]) {
+        for (method, operation) in members(methods) {
+            let described = OPERATIONS
+                .iter()
+                .find(|described| {
+                    described.route.template() == path
+                        && described.method.as_str().eq_ignore_ascii_case(method)
+                })
+                .expect("every operation is described");
+            operation["operationId"] = described.id.into();
+            describe_answers(&mut operation["responses"], described.problems);
+            allow_empty_cursor(operation);
+        }
+    }
+    // None yet: said, so that it does not look forgotten.
+    document["security"] = json!([]);
+    describe_schemas(&mut document["components"]["schemas"]);
+    limit_values(&mut document, settings.max_value_bytes);
+    standardise_formats(&mut document);
+    // Else the order depends on what else is built.
+    document.sort_all_objects();
+    format!("{document:#}\n")
+}
+
+fn members(object: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    object.as_object_mut().into_iter().flatten()
+}
+
+/// The framework drops the slash at the end of a path.
+fn restore_slash(paths: &mut Value) {
+    if let Some(paths) = paths.as_object_mut()
+        && let Some(items) = paths.remove("/items")
+    {
+        paths.insert("/items/".to_owned(), items);
+    }
+}
+
+/// Where a walk begins; an explorer leaves out what is empty, unless told.
+fn allow_empty_cursor(operation: &mut Value) {
+    let parameters = operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        if parameter["name"] == "cursor" {
+            parameter["allowEmptyValue"] = true.into();
+        }
+    }
+}
+
+/// The codes of every problem, with an example each, and an example of every header. The framework
+/// also writes the names of headers in capitals.
+fn describe_answers(answers: &mut Value, codes: &[Code]) {
+    for (status, answer) in members(answers) {
+        let problem = answer.pointer_mut("/content/application~1problem+json");
+        if let Some(problem) = problem {
+            problem["examples"] = examples(codes, status);
+            answer["description"] = explained(codes, status).into();
+        }
+        let shouted = answer["headers"].take();
+        let headers = shouted.as_object().into_iter().flatten();
+        let headers = headers.map(|(shouted, header)| {
+            let (name, example) = HEADERS
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(shouted))
+                .expect("every header of an answer has an example");
+            let mut header = header.clone();
+            let schema = &mut header["schema"];
+            schema["example"] = match schema["type"].as_str() {
+                Some("integer") => example.parse::<u64>().ok().into(),
+                _ => (*example).into(),
+            };
+            ((*name).to_owned(), header)
+        });
+        answer["headers"] = Value::Object(headers.collect());
+    }
+}
+
+fn of_status<'a>(codes: &'a [Code], status: &str) -> impl Iterator<Item = &'a Code> {
+    codes
+        .iter()
+        .filter(move |code| code.status().as_str() == status)
+}
+
+/// The codes of a status, in Markdown.
+fn explained(codes: &[Code], status: &str) -> String {
+    let line = |code: &Code| format!("`{}`: {}", code.as_str(), code.title());
+    let lines: Vec<_> = of_status(codes, status).map(line).collect();
+    lines.join("\n\n")
+}
+
+fn examples(codes: &[Code], status: &str) -> Value {
+    let example = |code: &Code| {
+        let document = serde_json::to_value(example(*code).document());
+        let document = document.expect("a problem document is JSON");
+        let example = json!({ "summary": code.title(), "value": document });
+        (code.as_str().to_owned(), example)
+    };
+    Value::Object(of_status(codes, status).map(example).collect::<Map<_, _>>())
+}
+
+/// The limit of values as it is set. As the rule of keys it is one of bytes, so the schema alone does
+/// not say it.
+fn limit_values(document: &mut Value, most: usize) {
+    for body in ["NewItem", "NewValue"] {
+        let value = &mut document["components"]["schemas"][body]["properties"]["value"];
+        value["description"] = format!("UTF-8 text without U+0000, at most {most} bytes.").into();
+        value["maxLength"] = most.into();
+    }
+    let paths = members(&mut document["paths"]);
+    for (_, operation) in paths.flat_map(|(_, methods)| members(methods)) {
+        if let Some(body) = operation.get_mut("requestBody") {
+            body["description"] = format!("A value has at most {most} bytes.").into();
+        }
+    }
+}
+
+/// The rules of keys and values, members that are `null`, and examples.
+fn describe_schemas(schemas: &mut Value) {
+    let key = serde_json::to_value(key_schema()).expect("a schema is JSON");
+    for (name, rule) in key.as_object().into_iter().flatten() {
+        schemas["NewItem"]["properties"]["key"][name] = rule.clone();
+    }
+    for body in ["NewItem", "NewValue"] {
+        schemas[body]["additionalProperties"] = false.into();
+        schemas[body]["properties"]["value"]["pattern"] = r"^[^\u0000]*$".into();
+    }
+    let problem = &mut schemas["Problem"]["properties"];
+    problem["code"]["enum"] = Code::ALL.map(Code::as_str).into();
+    problem["type"]["format"] = "uri-reference".into();
+
+    let nullable = ["total", "page", "total_pages", "next_cursor"];
+    for member in nullable {
+        schemas["Page"]["properties"][member]["nullable"] = true.into();
+    }
+    let required = ["items", "page_size"].into_iter().chain(nullable);
+    schemas["Page"]["required"] = required.collect();
+
+    let item = json!({
+        "key": "greeting",
+        "value": "hello",
+        "version": 3,
+        "etag": "17-3",
+        "created_at": "2026-01-31T09:30:00.123456Z",
+        "updated_at": "2026-01-31T09:30:00.123456Z",
+    });
+    schemas["Page"]["example"] = json!({
+        "items": [item],
+        "total": 1,
+        "page": 1,
+        "page_size": 10,
+        "total_pages": 1,
+        "next_cursor": null,
+    });
+    schemas["ListedItem"]["example"] = item.clone();
+    schemas["Item"]["example"] = item;
+}
+
+/// The framework's formats of unsigned numbers are its own invention.
+fn standardise_formats(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            match members.get("format").and_then(Value::as_str) {
+                Some("uint64") => drop(members.insert("format".to_owned(), "int64".into())),
+                Some("uint16") => drop(members.insert("format".to_owned(), "int32".into())),
+                _ => {}
+            }
+            members.values_mut().for_each(standardise_formats);
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(standardise_formats),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, env, fs, path::Path, time::Duration};
+
+    use super::*;
+    use crate::{
+        http::log_failure,
+        store::{RequestTime, Store, StoreSettings},
+        telemetry::Metrics,
+    };
+
+    fn served() -> String {
+        let settings = StoreSettings {
+            url: "sqlite://unused.db".parse().unwrap(),
+            connections: 16,
+            max_value_bytes: 262_144,
+            time: RequestTime(Duration::from_secs(5)),
+        };
+        let store = Store::new(&settings, &Metrics::default(), log_failure).unwrap();
+        let described = DocumentSettings {
+            quota: Some(Quota {
+                limit: 60,
+                window: Duration::from_mins(1),
+            }),
+            max_value_bytes: settings.max_value_bytes,
+        };
+        document(&service(Items::new(store, &settings), described), described)
+    }
+
+    #[test]
+    fn the_committed_document_is_the_served_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../openapi.json");
+        let served = served();
+        if env::var_os("UPDATE_OPENAPI").is_some() {
+            fs::write(&path, &served).unwrap();
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == served,
+            "openapi.json is not what kvd serves; if the change is meant, run \
+             UPDATE_OPENAPI=1 cargo test -p api document"
+        );
+    }
+
+    #[test]
+    fn every_problem_of_an_operation_has_an_example() {
+        let document: Value = serde_json::from_str(&served()).unwrap();
+        for described in OPERATIONS {
+            let method = described.method.as_str().to_lowercase();
+            let operation = &document["paths"][described.route.template()][method];
+            for code in described.problems {
+                let answer = &operation["responses"][code.status().as_str()];
+                let content = &answer["content"]["application/problem+json"];
+                let example = &content["examples"][code.as_str()];
+                assert_eq!(example["value"]["code"], code.as_str(), "{}", described.id);
+            }
+        }
+    }
+
+    #[test]
+    fn operations_have_ids_of_their_own() {
+        let document: Value = serde_json::from_str(&served()).unwrap();
+        let paths = document["paths"].as_object().unwrap().values();
+        let ids: BTreeSet<_> = paths
+            .flat_map(|path| path.as_object().unwrap().values())
+            .map(|operation| operation["operationId"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids.len(), OPERATIONS.len(), "{ids:?}");
+    }
+
+    #[test]
+    fn codes_are_unique_and_problems_say_their_status() {
+        for code in Code::ALL {
+            let same = Code::ALL
+                .iter()
+                .filter(|other| other.as_str() == code.as_str());
+            assert_eq!(same.count(), 1, "{code:?}");
+            let document = serde_json::to_value(example(code).document()).unwrap();
+            assert_eq!(document["status"], code.status().as_u16());
+        }
+    }
+}

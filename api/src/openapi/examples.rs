@@ -1,0 +1,41 @@
+//! A problem of each kind, as a client may see it.
+
+use std::time::Duration;
+
+use entity::{ETag, InvalidKey, InvalidValue};
+use poem::http::Method;
+
+use crate::{
+    http::{Code, Problem, method_not_allowed},
+    items::{item_not_found, key_exists, precondition_failed},
+    rate_limit::{Quota, rate_limited},
+    store::Error,
+};
+
+pub(super) fn example(code: Code) -> Problem {
+    let detail = match code {
+        Code::ItemNotFound => return item_not_found(),
+        Code::RouteNotFound => return Problem::route_not_found(),
+        Code::KeyExists => return key_exists(),
+        Code::PreconditionFailed => return precondition_failed(Some(ETag { id: 17, version: 4 })),
+        Code::RateLimited => {
+            let window = Duration::from_mins(1);
+            return rate_limited(Quota { limit: 60, window }, 42);
+        }
+        Code::Internal => return Problem::internal(),
+        Code::DatabaseUnavailable => return Error::Silent.into(),
+        Code::Overloaded => return Error::Overloaded.into(),
+        Code::OutcomeUnknown => return Error::Unknown(None).into(),
+        Code::MethodNotAllowed => return method_not_allowed(&[Method::GET, Method::HEAD]),
+        Code::InvalidKey => return InvalidKey::Dots.into(),
+        Code::InvalidValue => return InvalidValue::Nul.into(),
+        Code::ValueTooLarge => {
+            let (bytes, max) = (300_000, 262_144);
+            return InvalidValue::TooLarge { bytes, max }.into();
+        }
+        Code::InvalidRequest => "There is no query parameter \"prefx\" here.",
+        Code::RequestTimeout => "It must come within 5s.",
+        Code::UnsupportedMediaType => "Send it with Content-Type: application/json.",
+    };
+    Problem::new(code, detail)
+}

@@ -1,0 +1,10 @@
+//! The OpenAPI `document`, with an example of each problem (`examples`), and the `explorer` that shows it.
+
+mod document;
+mod examples;
+mod explorer;
+
+pub(crate) use self::{
+    document::{DocumentSettings, service},
+    explorer::{Explorer, docs, openapi},
+};

@@ -1,0 +1,119 @@
+//! The database as the handlers see it: every call with a deadline, every failure as an [`Error`]. Knows
+//! no HTTP.
+//!
+//! - `sessions` is what all calls go through; `reply`: how they are answered; `outage`: whether the
+//!   database is there.
+//! - `reads` and `writes` send together, by one `batcher`, what arrives together. `lone_writes` sends
+//!   a write alone, in the queue of its key (`key_queues`).
+//! - `settings` divides the time of a request; `metrics`: the instruments of all this.
+
+mod batch_queue;
+mod batcher;
+mod error;
+mod key_queues;
+mod lone_writes;
+mod metrics;
+mod outage;
+mod reads;
+mod reply;
+mod sessions;
+mod settings;
+mod writes;
+
+use std::sync::Arc;
+
+use database::Session;
+use entity::{
+    Item, Key,
+    write::{Outcome, Write},
+};
+use migration::Status;
+use sea_orm::DbErr;
+use tokio::time::Instant;
+
+pub(crate) use self::{
+    error::Error,
+    reply::{LogUnheard, Reply},
+    sessions::{ReadQuery, Sessions},
+    settings::{RequestTime, StoreSettings},
+};
+use self::{metrics::BatchSizes, reads::Reads, writes::Writes};
+use crate::telemetry::{Metrics, within_request};
+
+#[derive(Clone)]
+pub(crate) struct Store {
+    sessions: Arc<Sessions>,
+    reads: Reads,
+    writes: Writes,
+}
+
+impl Store {
+    /// `log_unheard` is told each failure for which no request waits any more.
+    ///
+    /// # Errors
+    /// The URL asks for something the driver does not know.
+    pub(crate) fn new(
+        settings: &StoreSettings,
+        metrics: &Metrics,
+        log_unheard: LogUnheard,
+    ) -> Result<Self, DbErr> {
+        let sessions = Arc::new(Sessions::new(settings, log_unheard)?);
+        let sizes = BatchSizes::new(metrics);
+        let reads = Reads::new(sessions.clone(), settings, sizes.reads);
+        let writes = Writes::new(sessions.clone(), settings, sizes.writes);
+        metrics::watch(metrics, &sessions, &writes);
+        Ok(Self {
+            sessions,
+            reads,
+            writes,
+        })
+    }
+
+    /// For calls of other parts.
+    pub(crate) fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// # Errors
+    /// Never [`Error::Unknown`].
+    pub(crate) async fn find(&self, key: Key, deadline: Instant) -> Result<Option<Item>, Error> {
+        self.reads.find(key, deadline).await
+    }
+
+    /// # Errors
+    /// [`Error::Unknown`] if the write may have been applied; with any other it was not.
+    pub(crate) async fn write(&self, write: Write, deadline: Instant) -> Result<Outcome, Error> {
+        self.writes.write(write, deadline).await
+    }
+
+    /// The migrations, asked for also while many calls wait.
+    ///
+    /// # Errors
+    /// Never [`Error::Unknown`].
+    pub(crate) async fn migrations(&self) -> Result<Status, Error> {
+        let deadline = Instant::now() + self.sessions.time().0;
+        let sessions = self.sessions.clone();
+        let ask = |reply: Reply<Status>| {
+            tokio::spawn(within_request(async move {
+                let status = sessions.read(&Migrations).await;
+                reply.conclude(status.map_err(Error::Failed));
+            }));
+        };
+        self.sessions.call_unbounded(deadline, ask).await
+    }
+
+    /// Waits until all sessions are given back, and ends them.
+    pub(crate) async fn close(&self) {
+        self.sessions.pool().close().await;
+    }
+}
+
+struct Migrations;
+
+impl ReadQuery for Migrations {
+    type Answer = Status;
+
+    async fn ask(&self, session: &Session) -> Result<Status, DbErr> {
+        migration::status(session).await
+    }
+}
