@@ -36,6 +36,8 @@ pub mod answer;
 pub mod browser;
 pub mod client;
 pub mod database;
+#[cfg(test)]
+mod documents;
 pub mod engine;
 pub mod env;
 pub mod handbook;
@@ -46,8 +48,6 @@ pub mod load;
 pub mod openssl;
 pub mod process;
 pub mod program;
-#[cfg(test)]
-mod readme;
 pub mod relay;
 pub mod server;
 pub mod suite;

@@ -1,4 +1,4 @@
-//! The README's table of settings is the one of the code.
+//! The table of settings in docs/configuration.md is the one of the code.
 
 use api::Config;
 use clap::CommandFactory;
@@ -28,12 +28,8 @@ fn the_table_of_settings_is_complete_and_true() {
 
 /// Flag, variable, default and meaning of each row, without the marks of Markdown.
 fn documented() -> Vec<[String; 4]> {
-    let readme = include_str!("../../README.md");
-    let section = readme
-        .split_once("\n## Configuration\n")
-        .and_then(|(_, rest)| rest.split_once("\n## "))
-        .map_or("", |(section, _)| section);
-    let rows = section.lines().filter(|line| line.starts_with("| `--"));
+    let page = include_str!("../../docs/configuration.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `--"));
     let cells = rows.map(|row| {
         let cells = row.trim_matches('|').split('|');
         let cells: Vec<_> = cells.map(|cell| cell.trim().replace('`', "")).collect();
