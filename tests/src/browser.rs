@@ -18,12 +18,12 @@ use thirtyfour::{
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
-    time::timeout,
 };
 
 use crate::{
     Env,
-    process::{self, PATIENCE},
+    pace::{PATIENCE, timeout},
+    process,
 };
 
 /// What the browser shows its pages on.

@@ -9,9 +9,12 @@ use std::{
 
 use reqwest::{Method, RequestBuilder, header, redirect::Policy};
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::{Answer, process::PATIENCE};
+use crate::{
+    Answer,
+    pace::{PATIENCE, timeout},
+};
 
 /// The path of an item: its key as one percent-encoded segment, all but unreserved characters encoded (RFC 3986).
 ///

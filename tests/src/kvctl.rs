@@ -12,10 +12,12 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStdin, Command},
     task::JoinHandle,
-    time::timeout,
 };
 
-use crate::process::{self, Output, PATIENCE, binary};
+use crate::{
+    pace::{PATIENCE, timeout},
+    process::{self, Output, binary},
+};
 
 /// A call of `kvctl`; `.await` runs it.
 pub struct Kvctl {

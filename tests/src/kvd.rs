@@ -16,13 +16,13 @@ use tokio::{
     process::{Child, Command},
     sync::watch,
     task::JoinHandle,
-    time::timeout,
 };
 
 use crate::{
     Client, Env, Wire,
     database::Database,
-    process::{self, Output, PATIENCE, binary},
+    pace::{PATIENCE, timeout},
+    process::{self, Output, binary},
 };
 
 /// How to start a `kvd`. Everything is in the environment, so that `.arg` overrides it.

@@ -12,6 +12,7 @@
 //! * [`mod@openssl`] makes certificates
 //! * [`relay`] stands between kvd and its database, and counts; [`server`] can also be broken
 //! * [`history`] judges whether what the clients of a key were told can be true
+//! * [`pace`] is time as this machine can keep it: how long a test waits, and what it may take
 //! * [`process`] starts programs so that none outlives the tests
 //!
 //! A test is a function of a topic module, named by a sentence of the contract and listed at the module's head:
@@ -46,6 +47,7 @@ pub mod kvctl;
 pub mod kvd;
 pub mod load;
 pub mod openssl;
+pub mod pace;
 pub mod process;
 pub mod program;
 pub mod relay;

@@ -9,12 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{task::JoinSet, time::sleep};
 
-use crate::{Answer, client::Call, process::PATIENCE};
+use crate::{
+    Answer,
+    client::Call,
+    pace::{PATIENCE, timeout},
+};
 
 /// What a client was told, and when.
 #[derive(Debug)]

@@ -14,8 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-/// Far beyond what anything here takes, so that only a hang reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::pace::PATIENCE;
 
 /// What a program that ran to its end has left.
 #[derive(Debug)]

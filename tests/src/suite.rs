@@ -80,6 +80,18 @@ macro_rules! list {
     };
 }
 
+/// The list of a folder's topics: `tests::topics! { get, put }`
+///
+/// It makes the function `tests()` of the folder. A topic that is missing in it is dead code, as a test is.
+#[macro_export]
+macro_rules! topics {
+    ($($topic:ident),+ $(,)?) => {
+        pub(crate) fn tests() -> Vec<$crate::suite::Test> {
+            [$($topic::tests()),+].concat()
+        }
+    };
+}
+
 /// The `main` of a test binary.
 #[must_use]
 pub fn run(tests: &[Test]) -> ExitCode {

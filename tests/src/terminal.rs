@@ -8,11 +8,12 @@ use std::{
 };
 
 use nix::pty::{Winsize, openpty};
-use tokio::{io::AsyncWriteExt, sync::oneshot, time::timeout};
+use tokio::{io::AsyncWriteExt, sync::oneshot};
 
 use crate::{
     kvctl::Kvctl,
-    process::{self, PATIENCE},
+    pace::{PATIENCE, timeout},
+    process,
 };
 
 /// A stream that a program is born with.

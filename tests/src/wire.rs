@@ -6,10 +6,12 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
 };
 
-use crate::{Answer, process::PATIENCE};
+use crate::{
+    Answer,
+    pace::{PATIENCE, timeout},
+};
 
 /// One connection.
 pub struct Wire {

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::{Operation, Outcome, Record, Tag, Value};
+use crate::history::record::{Operation, Outcome, Record, Tag, Value};
 
 /// What a key may be at some moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,24 +1,28 @@
 //! That the checker accepts what can be explained, and refuses what cannot.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
-use fastrand::Rng;
-
-use super::{
-    Operation::{Create, Delete, Read, Update, Upsert},
-    Outcome::{Created, Deleted, Exists, Found, Missing, NotDone, Refused, Unknown, Updated},
-    *,
+use crate::history::{
+    brute_force::explained,
+    check::check,
+    record::{
+        Operation::{self, Create, Delete, Read, Update, Upsert},
+        Outcome::{
+            self, Created, Deleted, Exists, Found, Missing, NotDone, Refused, Unknown, Updated,
+        },
+        Record, Tag,
+    },
 };
 
-const A1: Tag = Tag { id: 1, version: 1 };
+pub(crate) const A1: Tag = Tag { id: 1, version: 1 };
 const A2: Tag = Tag { id: 1, version: 2 };
 const A3: Tag = Tag { id: 1, version: 3 };
 const A4: Tag = Tag { id: 1, version: 4 };
-const B1: Tag = Tag { id: 2, version: 1 };
+pub(crate) const B1: Tag = Tag { id: 2, version: 1 };
 const B2: Tag = Tag { id: 2, version: 2 };
 
 /// Operation, outcome, called, returned.
-type Line = (Operation, Outcome, u64, u64);
+pub(crate) type Line = (Operation, Outcome, u64, u64);
 
 fn record((operation, outcome, called, returned): Line) -> Record {
     assert!(called <= returned);
@@ -31,7 +35,7 @@ fn record((operation, outcome, called, returned): Line) -> Record {
     }
 }
 
-fn history(lines: &[Line]) -> Vec<Record> {
+pub(crate) fn history(lines: &[Line]) -> Vec<Record> {
     lines.iter().copied().map(record).collect()
 }
 
@@ -295,224 +299,4 @@ fn the_report_shows_the_first_answer_that_cannot_be_and_what_has_to_do_with_it()
     assert!(report.contains(">>    100.00    101.00"), "{report}");
     assert!(!report.contains("value 12"), "{report}");
     assert!(report.lines().count() < 30, "{report}");
-}
-
-/// An item as the contract has it, told rather than guessed: the other opinion on what each operation does.
-#[derive(Clone, Default)]
-struct Table {
-    row: Option<(Tag, Value)>,
-    used: BTreeSet<i64>,
-}
-
-impl Table {
-    /// Does it, and says what it did. A new item gets the id `id`, if that was not used before.
-    fn run(&mut self, operation: Operation, id: i64) -> Option<Outcome> {
-        let stored = match (operation, self.row) {
-            (Read, Some((tag, value))) => return Some(Found(tag, value)),
-            (Create(_), Some((tag, _))) => return Some(Refused(tag)),
-            (Update(_, Some(sent)) | Delete(Some(sent)), Some((tag, _))) if tag != sent => {
-                return Some(Refused(tag));
-            }
-            (Read | Update(..) | Delete(_), None) => return Some(Missing),
-            (Delete(_), Some(_)) => {
-                self.row = None;
-                return Some(Deleted);
-            }
-            (Create(value) | Upsert(value), None) => {
-                if !self.used.insert(id) {
-                    return None;
-                }
-                (Tag { id, version: 1 }, value)
-            }
-            (Update(value, _) | Upsert(value), Some((tag, _))) => {
-                let version = tag.version + 1;
-                (Tag { version, ..tag }, value)
-            }
-        };
-        self.row = Some(stored);
-        match stored.0.version {
-            1 => Some(Created(stored.0)),
-            _ => Some(Updated(stored.0)),
-        }
-    }
-}
-
-/// The same by trying every order there is, with every id that a new item may have got.
-fn explained(history: &[Record]) -> bool {
-    let tags = history.iter().flat_map(|record| match record.operation {
-        Update(_, sent) | Delete(sent) => [record.outcome.tag(), sent],
-        _ => [record.outcome.tag(), None],
-    });
-    let ids: BTreeSet<i64> = tags.flatten().map(|tag| tag.id).collect();
-    let ids: Vec<i64> = ids.into_iter().collect();
-    let history: Vec<&Record> = history
-        .iter()
-        .filter(|record| record.outcome != NotDone)
-        .collect();
-    tried(
-        &history,
-        &ids,
-        &mut vec![false; history.len()],
-        &Table::default(),
-    )
-}
-
-fn tried(history: &[&Record], ids: &[i64], done: &mut [bool], table: &Table) -> bool {
-    let left = |done: &[bool]| -> Vec<usize> {
-        let left = (0..history.len()).filter(|n| !done[*n] && history[*n].outcome != Unknown);
-        left.collect()
-    };
-    let waiting = left(done);
-    if waiting.is_empty() {
-        return true;
-    }
-    let soonest = waiting.iter().map(|n| history[*n].returned).min();
-    for n in 0..history.len() {
-        let Record {
-            operation,
-            outcome,
-            called,
-            ..
-        } = *history[n];
-        if done[n] || soonest.is_some_and(|soonest| soonest < called) {
-            continue;
-        }
-        let creates = matches!(operation, Create(_) | Upsert(_)) && table.row.is_none();
-        let nobody_knows = -1 - i64::try_from(n).unwrap();
-        let possible = match outcome.tag() {
-            Some(tag) => vec![tag.id],
-            None if creates => [ids, &[nobody_knows]].concat(),
-            None => vec![nobody_knows],
-        };
-        for id in possible {
-            let mut table = table.clone();
-            let does = table.run(operation, id);
-            let fits = does == Some(outcome)
-                || (does.is_some() && outcome == Unknown)
-                || matches!(
-                    (operation, does, outcome),
-                    (Create(_), Some(Refused(_)), Exists)
-                );
-            done[n] = true;
-            let found = fits && tried(history, ids, done, &table);
-            done[n] = false;
-            if found {
-                return true;
-            }
-        }
-    }
-    false
-}
-
-fn lines(history: &[Record]) -> String {
-    let lines: Vec<String> = history.iter().map(Record::to_string).collect();
-    lines.join("\n")
-}
-
-/// A history that is true: each operation has its moment, and its call and answer lie around it.
-/// Two of `odds` have an unknown outcome, one is not done.
-fn true_history(random: &mut Rng, operations: u64, overlap: u64, odds: u8) -> Vec<Record> {
-    let mut table = Table::default();
-    let mut tags = vec![B1];
-    let mut id = 1;
-    let lines = (0..operations).map(|n| {
-        let tag = match random.bool() {
-            true => tags[random.usize(tags.len().saturating_sub(3)..tags.len())],
-            false => tags[tags.len() - 1],
-        };
-        let operation = match random.u8(..12) {
-            0..4 => Read,
-            4 => Create(n),
-            5 => Update(n, None),
-            6 | 7 => Update(n, Some(tag)),
-            8 | 9 => Upsert(n),
-            10 => Delete(None),
-            _ => Delete(Some(tag)),
-        };
-        let lost = random.u8(..odds);
-        let outcome = match lost {
-            0 => NotDone,
-            1 => Unknown,
-            _ => {
-                id += random.i64(1..3);
-                let outcome = table.run(operation, id).expect("a new id");
-                tags.extend(outcome.tag());
-                match outcome {
-                    _ if lost == 2 => Unknown,
-                    Refused(_) if matches!(operation, Create(_)) && random.bool() => Exists,
-                    outcome => outcome,
-                }
-            }
-        };
-        let moment = 10 * (n + overlap + 1);
-        let span = 10 * overlap + 4;
-        let (called, returned) = (moment - random.u64(..span), moment + random.u64(..span));
-        (operation, outcome, called, returned)
-    });
-    let lines: Vec<Line> = lines.collect();
-    history(&lines)
-}
-
-/// One outcome becomes another.
-fn alter(random: &mut Rng, history: &mut [Record]) {
-    let number = random.usize(..history.len());
-    let other = history[random.usize(..history.len())].outcome;
-    let record = &mut history[number];
-    let (by, up) = (random.i64(1..3), random.bool());
-    let bent = |tag: Tag| Tag {
-        id: tag.id + if up { 0 } else { by },
-        version: tag.version + if up { by } else { 0 },
-    };
-    record.outcome = match (random.u8(..4), record.outcome) {
-        (0, _) => NotDone,
-        (1, _) => other,
-        (_, Found(tag, value)) if random.bool() => Found(tag, value + 1),
-        (_, Found(tag, value)) => Found(bent(tag), value),
-        (_, Created(tag)) => Updated(bent(tag)),
-        (_, Updated(tag)) => Updated(bent(tag)),
-        (_, Refused(tag)) => Refused(bent(tag)),
-        (_, Deleted) => Missing,
-        (_, Missing) => Deleted,
-        (_, Exists) => Created(A1),
-        (_, NotDone | Unknown) => NotDone,
-    };
-}
-
-#[test]
-fn what_really_happened_is_accepted_however_much_overlaps() {
-    for seed in 0..150 {
-        let mut random = Rng::with_seed(seed);
-        let overlap = random.u64(..7);
-        let history = true_history(&mut random, 300, overlap, 40);
-        check("k", &history).unwrap_or_else(|refusal| panic!("seed {seed}: {refusal}"));
-    }
-}
-
-#[test]
-fn altered_histories_are_refused_exactly_where_trying_every_order_refuses_them() {
-    let (mut accepted, mut refused) = (0, 0);
-    for seed in 0..10_000 {
-        let mut random = Rng::with_seed(seed);
-        let (operations, overlap) = (random.u64(3..8), random.u64(..5));
-        let mut history = true_history(&mut random, operations, overlap, 8);
-        assert!(explained(&history), "seed {seed}: the brute force errs");
-        for _ in 0..random.u8(1..3) {
-            alter(&mut random, &mut history);
-        }
-        let checked = check("k", &history);
-        assert_eq!(
-            checked.is_ok(),
-            explained(&history),
-            "seed {seed}:\n{}",
-            lines(&history)
-        );
-        match checked {
-            Ok(()) => accepted += 1,
-            Err(_) => refused += 1,
-        }
-    }
-    assert!(
-        accepted > 2_000 && refused > 2_000,
-        "{accepted} and {refused}"
-    );
 }

@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Operation, Outcome, Record,
+use crate::history::{
     model::{Book, State},
+    record::{Operation, Outcome, Record},
 };
 
 /// One thing that the past may have been.

@@ -13,10 +13,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr, Statem
 use tokio::time::sleep;
 
 use super::{Place, Private, Server};
-use crate::{
-    engine::Engine,
-    process::{self, PATIENCE},
-};
+use crate::{engine::Engine, pace::PATIENCE, process};
 
 /// The user kvd is when the test wants to refuse it something: an ordinary one.
 const USER: &str = "ordinary";

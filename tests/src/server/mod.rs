@@ -21,7 +21,8 @@ use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr, Statem
 
 use crate::{
     engine::{Choice, Engine},
-    process::{self, PATIENCE, wait_for},
+    pace::PATIENCE,
+    process::{self, wait_for},
 };
 
 /// A server ready for [`crate::database`] to make databases on.

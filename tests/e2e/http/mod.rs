@@ -1,0 +1,39 @@
+//! What a client asks of kvd over HTTP, and what it is told.
+
+mod bodies;
+mod client_address;
+mod cursors;
+mod explorer;
+mod hostile;
+mod items;
+mod json;
+mod keys;
+mod links;
+mod pages;
+mod preconditions;
+mod prefixes;
+mod problems;
+mod races;
+mod service;
+mod together;
+mod values;
+
+tests::topics! {
+    bodies,
+    client_address,
+    cursors,
+    explorer,
+    hostile,
+    items,
+    json,
+    keys,
+    links,
+    pages,
+    preconditions,
+    prefixes,
+    problems,
+    races,
+    service,
+    together,
+    values,
+}

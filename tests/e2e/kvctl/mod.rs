@@ -1,0 +1,46 @@
+//! What `kvctl` does, what it says, and what it leaves behind.
+
+mod beside_kvd;
+mod command_line;
+mod committing;
+mod completions;
+mod delete;
+mod errors;
+mod export;
+mod get;
+mod import;
+mod import_lines;
+mod inspect;
+mod interrupted;
+mod list;
+mod memory;
+mod put;
+pub(crate) mod said;
+mod seed;
+mod table;
+mod terminal;
+mod unreachable;
+mod unreadable;
+
+tests::topics! {
+    beside_kvd,
+    command_line,
+    committing,
+    completions,
+    delete,
+    errors,
+    export,
+    get,
+    import,
+    import_lines,
+    inspect,
+    interrupted,
+    list,
+    memory,
+    put,
+    seed,
+    table,
+    terminal,
+    unreachable,
+    unreadable,
+}

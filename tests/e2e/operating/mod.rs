@@ -1,0 +1,34 @@
+//! How kvd is set up, run and watched: its settings, its log, and what the handbook shows.
+
+mod alerts;
+mod backup;
+mod behind_a_proxy;
+mod configuration;
+mod dev;
+mod fleet;
+mod haproxy;
+mod logging;
+pub(crate) mod metrics;
+mod nginx;
+mod pgbouncer;
+mod pool;
+mod secrets;
+mod shutdown;
+mod tls;
+
+tests::topics! {
+    alerts,
+    backup,
+    configuration,
+    dev,
+    fleet,
+    haproxy,
+    logging,
+    metrics,
+    nginx,
+    pgbouncer,
+    pool,
+    secrets,
+    shutdown,
+    tls,
+}

@@ -1,0 +1,262 @@
+//! Behind nginx, as the handbook has it.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use sea_orm::{ConnectionTrait, TransactionTrait};
+use tests::{
+    Answer, Client, Env, Wire,
+    handbook::{Block, block},
+    load::told,
+    openssl::{Authority, openssl},
+    process::free_port,
+    program::{Program, Running},
+    relay::Relay,
+};
+
+use crate::operating::behind_a_proxy::{
+    KEYS, assert_arrives, counted, put_whose_answer_is_lost, status_by_tls,
+};
+
+tests::list! {
+    Once =>
+        tls_ends_at_nginx_which_asks_for_a_password,
+        each_client_has_its_own_limit_and_cannot_choose_it,
+        keys_arrive_as_they_were_sent,
+        with_a_path_in_proxy_pass_they_would_not,
+        a_put_is_not_sent_twice,
+        as_nginx_is_by_itself_it_would_be,
+        a_post_that_could_not_be_sent_is_sent_again,
+        tags_are_strong_until_nginx_compresses,
+        the_largest_value_passes_and_more_is_refused_by_kvd,
+        what_kvd_says_when_it_is_late_is_what_the_client_hears
+}
+
+/// nginx, as long as this lives.
+struct Nginx {
+    address: SocketAddr,
+    authority: Authority,
+    _running: Running,
+}
+
+impl Nginx {
+    fn client(&self) -> Client {
+        Client::new(self.address, None)
+    }
+
+    /// An answer that may be nginx's own.
+    async fn ask(&self, method: &str, path: &str) -> Answer {
+        let mut wire = Wire::connect(self.address).await;
+        wire.ask(method, path, "").await
+    }
+}
+
+fn shown() -> Block {
+    block("# /etc/nginx/conf.d/kvd.conf")
+}
+
+/// As shown, but without TLS and password.
+fn plain() -> Block {
+    shown()
+        .with("443 ssl", "443")
+        .with("auth_basic           kvd;", "auth_basic off;")
+}
+
+/// Runs this configuration before a kvd.
+fn nginx(env: &Env, kvd: SocketAddr, shown: Block) -> Nginx {
+    let port = free_port().expect("a port");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let program = Program::new(env, "nginx");
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue("DNS:localhost");
+    let password = openssl(&["passwd", "-apr1", "secret"]);
+    let site = shown
+        .with("listen 443", &format!("listen {address}"))
+        .with("127.0.0.1:8000", &kvd.to_string())
+        .with("/etc/nginx/kvd.pem", &program.path("kvd.pem"))
+        .with("/etc/nginx/kvd.key", &program.path("kvd.key"))
+        .with("/etc/nginx/kvd.htpasswd", &program.path("kvd.htpasswd"));
+    // What Debian's nginx.conf does around it, without what only root may do.
+    let directories = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let directories = directories.map(|name| format!("{name}_temp_path {};\n", program.path(name)));
+    let main = format!(
+        "daemon off; master_process off; pid {}; error_log stderr; events {{}}\n\
+         http {{ access_log off; {} include {}; }}\n",
+        program.path("pid"),
+        directories.concat(),
+        program.path("kvd.conf"),
+    );
+    let prefix = program.directory().display().to_string();
+    let running = program
+        .file("nginx.conf", main)
+        .file("kvd.conf", site.text())
+        .file("kvd.pem", certificate)
+        .file("kvd.key", key)
+        .file("kvd.htpasswd", format!("me:{password}"))
+        .start(
+            "www-data",
+            ["-p", &prefix, "-c", "nginx.conf", "-e", "stderr"],
+            address,
+        );
+    Nginx {
+        address,
+        authority,
+        _running: running,
+    }
+}
+
+async fn tls_ends_at_nginx_which_asks_for_a_password(env: Env) {
+    let kvd = env.start().await;
+    let _created = kvd.create("a", "b").await;
+    let nginx = nginx(&env, kvd.address(), shown());
+    let authority = nginx.authority.certificate();
+    let status = |arguments: &[&str]| status_by_tls(nginx.address.port(), &authority, arguments);
+    let put = ["-X", "PUT", "--json", "{\"value\":\"c\"}"];
+    let me = ["-u", "me:secret"];
+    assert_eq!(status(&[]), "401");
+    assert_eq!(status(&["-u", "me:wrong"]), "401");
+    assert_eq!(status(&put), "401");
+    assert_eq!(status(&me), "200");
+    assert_eq!(status(&[&put[..], &me].concat()), "200");
+    assert_eq!(kvd.get("/items/a").await.member("value"), "c");
+}
+
+async fn each_client_has_its_own_limit_and_cannot_choose_it(env: Env) {
+    const LIMIT: u64 = 50;
+    let kvd = |trusted| {
+        let kvd = env.kvd().env("RATE_LIMIT", LIMIT.to_string());
+        kvd.env("TRUSTED_PROXIES", trusted).start()
+    };
+    // As the handbook sets it, and as it is if nothing is set.
+    let settings = block("# /etc/kvd/kvd.env, behind a proxy on the same machine").text();
+    let trusted = settings
+        .lines()
+        .find_map(|line| line.strip_prefix("TRUSTED_PROXIES="));
+    let trusted = trusted.expect("it is set");
+    for (trusted, expected) in [(trusted, [1, 2, 3, 1]), ("", [1, 2, 3, 4])] {
+        let kvd = kvd(trusted).await;
+        let nginx = nginx(&env, kvd.address(), plain());
+        assert_eq!(counted(nginx.address, LIMIT).await, expected);
+    }
+}
+
+async fn keys_arrive_as_they_were_sent(env: Env) {
+    let kvd = env.start().await;
+    let nginx = nginx(&env, kvd.address(), plain());
+    let client = nginx.client();
+    for key in KEYS {
+        assert_arrives(key, &client, &kvd).await;
+    }
+    // What nginx refuses itself, as the handbook says.
+    for path in ["/items/a%00", "/items/..%2F..%2Fa"] {
+        let answer = nginx.ask("GET", path).await.expect(400);
+        assert_eq!(answer.header("content-type"), Some("text/html"), "{path}");
+    }
+}
+
+async fn with_a_path_in_proxy_pass_they_would_not(env: Env) {
+    let kvd = env.start().await;
+    kvd.create_all(["a/b", "ab"]).await;
+    let shown = plain().with(
+        "# No path behind the name.\n        proxy_pass http://kvd;",
+        "proxy_pass http://kvd/;",
+    );
+    let nginx = nginx(&env, kvd.address(), shown);
+    let client = nginx.client();
+    let _plain_key = client.get("/items/ab").await.expect(200);
+    client
+        .get("/items/a%2Fb")
+        .await
+        .problem(404, "route-not-found");
+}
+
+/// The status that nginx gives, and the item's version.
+async fn after_a_lost_answer(env: &Env, shown: Block) -> (u16, i64) {
+    let kvd = env.start().await;
+    let _created = kvd.create("a", "").await;
+    let relay = Relay::before(kvd.address()).await;
+    let shown = shown.with(
+        "server 127.0.0.1:8000;",
+        &format!("server {}; server 127.0.0.1:8000 backup;", relay.address()),
+    );
+    let nginx = nginx(env, kvd.address(), shown);
+    put_whose_answer_is_lost(nginx.address, &relay, &kvd).await
+}
+
+async fn a_put_is_not_sent_twice(env: Env) {
+    assert_eq!(after_a_lost_answer(&env, plain()).await, (502, 2));
+}
+
+async fn as_nginx_is_by_itself_it_would_be(env: Env) {
+    let shown = plain().with("(PUT|DELETE)", "(NOTHING)");
+    assert_eq!(after_a_lost_answer(&env, shown).await, (200, 3));
+}
+
+async fn a_post_that_could_not_be_sent_is_sent_again(env: Env) {
+    let kvd = env.start().await;
+    let nobody = free_port().expect("a port");
+    let shown = plain().with(
+        "server 127.0.0.1:8000;",
+        &format!("server 127.0.0.1:{nobody}; server 127.0.0.1:8000 backup;"),
+    );
+    let nginx = nginx(&env, kvd.address(), shown);
+    let _created = nginx.client().create("a", "b").await;
+}
+
+async fn tags_are_strong_until_nginx_compresses(env: Env) {
+    let kvd = env.start().await;
+    let _created = kvd.create("a", &"x".repeat(5000)).await;
+    let get = |client: &Client| client.get("/items/a").header("Accept-Encoding", "gzip");
+    {
+        let nginx = nginx(&env, kvd.address(), plain());
+        let tag = get(&nginx.client()).await.expect(200).etag();
+        assert_eq!(tag, "\"1-1\"");
+    }
+    let shown = plain().with("gzip off;", "gzip on; gzip_types application/json;");
+    let nginx = nginx(&env, kvd.address(), shown);
+    let client = nginx.client();
+    let answer = get(&client).await.expect(200);
+    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+    let tag = answer.etag();
+    assert_eq!(tag, "W/\"1-1\"");
+    let _same = get(&client).header("If-None-Match", &tag).await.expect(304);
+    let put = || client.put("/items/a", "b");
+    put()
+        .header("If-Match", &tag)
+        .await
+        .problem(412, "precondition-failed");
+    let of_member = format!("\"{}\"", client.get("/items/a").await.member("etag"));
+    let _updated = put().header("If-Match", &of_member).await.expect(200);
+}
+
+async fn the_largest_value_passes_and_more_is_refused_by_kvd(env: Env) {
+    let kvd = env.start().await;
+    let nginx = nginx(&env, kvd.address(), plain());
+    let client = nginx.client();
+    let _created = client.create("a", "").await;
+    for (characters, status) in [(262_144, 200), (262_145, 413)] {
+        // Each takes six bytes.
+        let body = format!("{{\"value\":\"{}\"}}", "\\u0001".repeat(characters));
+        let put = client.request("PUT".parse().expect("a method"), "/items/a");
+        let put = put.header("Content-Type", "application/json").body(body);
+        let answer = put.await.expect(status);
+        if status == 413 {
+            answer.problem(413, "value-too-large");
+        }
+    }
+}
+
+/// kvd answers after 0.6 × `REQUEST_TIMEOUT`.
+async fn what_kvd_says_when_it_is_late_is_what_the_client_hears(env: Env) {
+    let kvd = env.start().await;
+    let nginx = nginx(&env, kvd.address(), plain());
+    let locks = env.database().connection().await.begin().await;
+    let locks = locks.expect("a transaction");
+    let insert = "INSERT INTO items (key, value) VALUES ('x', 'y')";
+    let _locked = locks.execute_unprepared(insert).await.expect("it writes");
+    let written = told(nginx.client().post("a", "b")).await;
+    written.expect_503();
+    assert!(written.taken > Duration::from_secs(2), "{written:?}");
+}

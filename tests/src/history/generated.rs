@@ -1,0 +1,127 @@
+//! Thousands of made-up histories: the checker and the brute force agree on all of them.
+
+use fastrand::Rng;
+
+use crate::history::{
+    brute_force::{Table, explained},
+    check::check,
+    proof::{A1, B1, Line, history},
+    record::{
+        Operation::{Create, Delete, Read, Update, Upsert},
+        Outcome::{Created, Deleted, Exists, Found, Missing, NotDone, Refused, Unknown, Updated},
+        Record, Tag,
+    },
+};
+
+fn lines(history: &[Record]) -> String {
+    let lines: Vec<String> = history.iter().map(Record::to_string).collect();
+    lines.join("\n")
+}
+
+/// A history that is true: each operation has its moment, and its call and answer lie around it.
+/// Two of `odds` have an unknown outcome, one is not done.
+fn true_history(random: &mut Rng, operations: u64, overlap: u64, odds: u8) -> Vec<Record> {
+    let mut table = Table::default();
+    let mut tags = vec![B1];
+    let mut id = 1;
+    let lines = (0..operations).map(|n| {
+        let tag = match random.bool() {
+            true => tags[random.usize(tags.len().saturating_sub(3)..tags.len())],
+            false => tags[tags.len() - 1],
+        };
+        let operation = match random.u8(..12) {
+            0..4 => Read,
+            4 => Create(n),
+            5 => Update(n, None),
+            6 | 7 => Update(n, Some(tag)),
+            8 | 9 => Upsert(n),
+            10 => Delete(None),
+            _ => Delete(Some(tag)),
+        };
+        let lost = random.u8(..odds);
+        let outcome = match lost {
+            0 => NotDone,
+            1 => Unknown,
+            _ => {
+                id += random.i64(1..3);
+                let outcome = table.run(operation, id).expect("a new id");
+                tags.extend(outcome.tag());
+                match outcome {
+                    _ if lost == 2 => Unknown,
+                    Refused(_) if matches!(operation, Create(_)) && random.bool() => Exists,
+                    outcome => outcome,
+                }
+            }
+        };
+        let moment = 10 * (n + overlap + 1);
+        let span = 10 * overlap + 4;
+        let (called, returned) = (moment - random.u64(..span), moment + random.u64(..span));
+        (operation, outcome, called, returned)
+    });
+    let lines: Vec<Line> = lines.collect();
+    history(&lines)
+}
+
+/// One outcome becomes another.
+fn alter(random: &mut Rng, history: &mut [Record]) {
+    let number = random.usize(..history.len());
+    let other = history[random.usize(..history.len())].outcome;
+    let record = &mut history[number];
+    let (by, up) = (random.i64(1..3), random.bool());
+    let bent = |tag: Tag| Tag {
+        id: tag.id + if up { 0 } else { by },
+        version: tag.version + if up { by } else { 0 },
+    };
+    record.outcome = match (random.u8(..4), record.outcome) {
+        (0, _) => NotDone,
+        (1, _) => other,
+        (_, Found(tag, value)) if random.bool() => Found(tag, value + 1),
+        (_, Found(tag, value)) => Found(bent(tag), value),
+        (_, Created(tag)) => Updated(bent(tag)),
+        (_, Updated(tag)) => Updated(bent(tag)),
+        (_, Refused(tag)) => Refused(bent(tag)),
+        (_, Deleted) => Missing,
+        (_, Missing) => Deleted,
+        (_, Exists) => Created(A1),
+        (_, NotDone | Unknown) => NotDone,
+    };
+}
+
+#[test]
+fn what_really_happened_is_accepted_however_much_overlaps() {
+    for seed in 0..150 {
+        let mut random = Rng::with_seed(seed);
+        let overlap = random.u64(..7);
+        let history = true_history(&mut random, 300, overlap, 40);
+        check("k", &history).unwrap_or_else(|refusal| panic!("seed {seed}: {refusal}"));
+    }
+}
+
+#[test]
+fn altered_histories_are_refused_exactly_where_trying_every_order_refuses_them() {
+    let (mut accepted, mut refused) = (0, 0);
+    for seed in 0..10_000 {
+        let mut random = Rng::with_seed(seed);
+        let (operations, overlap) = (random.u64(3..8), random.u64(..5));
+        let mut history = true_history(&mut random, operations, overlap, 8);
+        assert!(explained(&history), "seed {seed}: the brute force errs");
+        for _ in 0..random.u8(1..3) {
+            alter(&mut random, &mut history);
+        }
+        let checked = check("k", &history);
+        assert_eq!(
+            checked.is_ok(),
+            explained(&history),
+            "seed {seed}:\n{}",
+            lines(&history)
+        );
+        match checked {
+            Ok(()) => accepted += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(
+        accepted > 2_000 && refused > 2_000,
+        "{accepted} and {refused}"
+    );
+}
