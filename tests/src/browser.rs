@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     Env,
-    pace::{PATIENCE, timeout},
+    pace::{PATIENCE, stretched, timeout},
     process,
 };
 
@@ -71,9 +71,9 @@ impl Browser {
         let capabilities = capabilities(env.directory(), screen).expect("capabilities are JSON");
         let client = reqwest::Client::builder()
             .no_proxy()
-            .timeout(PATIENCE)
+            .timeout(stretched(PATIENCE))
             .build();
-        let poller = ElementPollerWithTimeout::new(PATIENCE, Duration::from_millis(50));
+        let poller = ElementPollerWithTimeout::new(stretched(PATIENCE), Duration::from_millis(50));
         let driver = WebDriver::builder(&chromedriver.url, capabilities)
             .client(client.expect("a client without TLS can always be made"))
             .poller(Arc::new(poller))

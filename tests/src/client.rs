@@ -49,7 +49,6 @@ impl Client {
         let http = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
-            .timeout(PATIENCE)
             .local_address(local)
             .build()
             .expect("a client without TLS can always be made");
@@ -194,7 +193,17 @@ impl Call {
     /// # Errors
     ///
     /// If no answer came, or not all of it.
+    ///
+    /// # Panics
+    ///
+    /// If nothing comes of it at all.
     pub async fn attempt(self) -> Result<Answer, reqwest::Error> {
+        let asked = self.asked.clone();
+        let answered = timeout(PATIENCE, self.answer()).await;
+        answered.unwrap_or_else(|_| panic!("{asked}: nothing came for {PATIENCE:?}"))
+    }
+
+    async fn answer(self) -> Result<Answer, reqwest::Error> {
         let response = self.request.send().await?;
         let answer = Answer {
             asked: self.asked,

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use nix::sys::signal::Signal;
@@ -21,9 +22,18 @@ use tokio::{
 use crate::{
     Client, Env, Wire,
     database::Database,
-    pace::{PATIENCE, timeout},
+    pace::{PATIENCE, stretched, timeout},
     process::{self, Output, binary},
 };
+
+/// What kvd gives a request by default.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A time as kvd's settings have it.
+#[must_use]
+pub fn setting(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
+}
 
 /// How to start a `kvd`. Everything is in the environment, so that `.arg` overrides it.
 pub struct Start {
@@ -46,14 +56,18 @@ impl Start {
         }
     }
 
-    /// On this database and a free port, without a rate limit.
+    /// On this database and a free port, without a rate limit; on a slow machine with more time for a request.
     pub(crate) fn on(env: &Env, database: &Database) -> Self {
-        Self::bare(env)
+        let start = Self::bare(env)
             .env("DATABASE_URL", database.url())
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("RATE_LIMIT", "0")
             // With a line for each request.
-            .env("RUST_LOG", "info,api::observe=debug")
+            .env("RUST_LOG", "info,api::observe=debug");
+        match stretched(REQUEST_TIMEOUT) {
+            REQUEST_TIMEOUT => start,
+            longer => start.env("REQUEST_TIMEOUT", setting(longer)),
+        }
     }
 
     /// A flag with a value.

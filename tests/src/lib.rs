@@ -2,6 +2,7 @@
 //! the real `kvd` and `kvctl`, and clients that speak to them.
 //!
 //! * [`suite`] runs a list of tests on each chosen engine and says what was tested
+//! * [`slowest`] names the tests that took longest
 //! * [`mod@env`] is what a test is given: its database, its directory, its processes
 //! * [`kvd`] and [`kvctl`] drive the two binaries, [`terminal`] gives kvctl a pseudo-terminal
 //! * [`client`] asks kvd over HTTP, [`wire`] over a bare socket, byte for byte; both give an [`answer`]
@@ -52,6 +53,8 @@ pub mod process;
 pub mod program;
 pub mod relay;
 pub mod server;
+pub mod slowest;
+mod stage;
 pub mod suite;
 pub mod terminal;
 pub mod wire;

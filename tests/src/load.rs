@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{task::JoinSet, time::sleep};
@@ -14,7 +14,7 @@ use tokio::{task::JoinSet, time::sleep};
 use crate::{
     Answer,
     client::Call,
-    pace::{PATIENCE, timeout},
+    pace::{PATIENCE, Progress, Stopwatch, timeout},
 };
 
 /// What a client was told, and when.
@@ -23,7 +23,10 @@ pub struct Told {
     pub asked: String,
     /// `None` if no answer came, or not all of it.
     pub answer: Option<Answer>,
+    /// At the machine's pace: for what it must not exceed.
     pub taken: Duration,
+    /// By the clock: for what it must not fall short of.
+    pub waited: Duration,
 }
 
 impl Told {
@@ -92,12 +95,13 @@ impl Told {
 /// Sends a request and keeps what came of it.
 pub async fn told(call: Call) -> Told {
     let asked = call.asked().to_owned();
-    let begun = Instant::now();
+    let watch = Stopwatch::start();
     let answer = call.attempt().await.ok();
     Told {
         asked,
         answer,
-        taken: begun.elapsed(),
+        taken: watch.elapsed(),
+        waited: watch.wall(),
     }
 }
 
@@ -160,9 +164,9 @@ impl<T: Send + 'static> Load<T> {
     pub async fn go_on(&self, rounds: usize) {
         let now = || self.rounds.iter().map(|n| n.load(Ordering::SeqCst));
         let goal: Vec<usize> = now().map(|n| n + rounds).collect();
-        let begun = Instant::now();
+        let mut progress = Progress::new("each client has its answers");
         while now().zip(&goal).any(|(n, goal)| n < *goal) {
-            assert!(begun.elapsed() < PATIENCE, "the clients do not get on");
+            progress.at(now().sum());
             sleep(Duration::from_millis(2)).await;
         }
     }
@@ -180,16 +184,16 @@ impl<T: Send + 'static> Load<T> {
     }
 }
 
-/// Waits until `holds` does; how long that took.
+/// Waits until `holds` does; how long that took at the machine's pace.
 ///
 /// # Panics
 ///
 /// If it never does.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) -> Duration {
-    let begun = Instant::now();
+    let watch = Stopwatch::start();
     while !holds().await {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(watch.elapsed() < PATIENCE, "waited in vain until {what}");
         sleep(Duration::from_millis(10)).await;
     }
-    begun.elapsed()
+    watch.elapsed()
 }

@@ -3,10 +3,16 @@
 //! A thread sleeps a little and works a little, again and again, and sees how long both take. Where others have the
 //! processors, they take longer than they should; by as much [`Stopwatch`] and [`timeout`] run slower than a clock.
 //! On an idle machine they are a clock.
+//!
+//! What kvd and the programs around it measure themselves they measure by a clock. A test gives them [`stretched`]
+//! times: as usual on an idle machine, longer on a slow one.
 
 use std::{
     future::IntoFuture,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -21,6 +27,36 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const REST: Duration = Duration::from_millis(95);
 /// … and this much work: more than what a scheduler grants at once to a thread that has slept.
 const WORK: Duration = Duration::from_millis(5);
+
+/// Beyond this a request would be given so long that nothing of what a test does would be seen.
+const MOST: u32 = 10;
+
+/// How many times its usual time everything is given that measures time by a clock.
+static STRETCH: AtomicU32 = AtomicU32::new(1);
+
+/// A time for a program that measures it by a clock, and a bound on what such a time decides.
+///
+/// It is the same from one [`set_stretch`] to the next, so that both are stretched alike.
+#[must_use]
+pub fn stretched(usual: Duration) -> Duration {
+    usual * STRETCH.load(Ordering::SeqCst)
+}
+
+/// Measures for a moment how slow this machine is, and lets [`stretched`] go by it. The suite does so before its first
+/// test, and before each that has the machine for itself.
+pub fn set_stretch() {
+    const PROBES: u32 = 4;
+    let all: f64 = (0..PROBES).map(|_| slowness(probe())).sum();
+    STRETCH.store(stretch(all / f64::from(PROBES)), Ordering::SeqCst);
+}
+
+/// Half as slow again as an idle machine is still no reason to measure otherwise.
+fn stretch(slowness: f64) -> u32 {
+    match slowness < 1.5 {
+        true => 1,
+        false => (slowness.ceil() as u32).min(MOST),
+    }
+}
 
 /// Time that has passed at this machine's pace.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +154,13 @@ impl Progress {
     }
 }
 
+/// How long its two parts took.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    rest: Duration,
+    work: Duration,
+}
+
 /// The clock of the probes.
 struct Probes {
     /// What has passed up to the last probe.
@@ -132,18 +175,23 @@ impl Probes {
         self.passed + self.at.elapsed().min(REST + WORK)
     }
 
-    /// A probe has ended whose rest and whose work took this long.
-    fn add(&mut self, rest: Duration, work: Duration) {
-        self.passed += advance(rest, work);
+    /// A probe has just ended.
+    fn add(&mut self, probe: Probe) {
+        self.passed += advance(probe);
         self.at = Instant::now();
     }
 }
 
-/// How far the clock goes on with a probe: its time, divided by how much longer than it should its slower half took.
-fn advance(rest: Duration, work: Duration) -> Duration {
-    let slowness = |took: Duration, planned: Duration| took.as_secs_f64() / planned.as_secs_f64();
-    let slowest = slowness(rest, REST).max(slowness(work, WORK)).max(1.0);
-    (rest + work).div_f64(slowest)
+/// How far the clock goes on with a probe.
+fn advance(probe: Probe) -> Duration {
+    (probe.rest + probe.work).div_f64(slowness(probe))
+}
+
+/// How many times longer than planned the slower part of a probe took.
+fn slowness(probe: Probe) -> f64 {
+    let ratio = |took: Duration, planned: Duration| took.as_secs_f64() / planned.as_secs_f64();
+    let slower = ratio(probe.rest, REST).max(ratio(probe.work, WORK));
+    slower.max(1.0)
 }
 
 fn now() -> Duration {
@@ -161,17 +209,17 @@ fn probes() -> &'static Mutex<Probes> {
         })));
         thread::spawn(move || {
             loop {
-                let (rest, work) = probe();
+                let probe = probe();
                 let mut probes = probes.lock().unwrap_or_else(PoisonError::into_inner);
-                probes.add(rest, work);
+                probes.add(probe);
             }
         });
         probes
     })
 }
 
-/// Rests and works; how long both took.
-fn probe() -> (Duration, Duration) {
+/// Rests and works.
+fn probe() -> Probe {
     let begun = Instant::now();
     thread::sleep(REST);
     let rested = Instant::now();
@@ -180,7 +228,10 @@ fn probe() -> (Duration, Duration) {
     while worked().is_some_and(|worked| worked < WORK) {
         std::hint::spin_loop();
     }
-    (rested - begun, rested.elapsed())
+    Probe {
+        rest: rested - begun,
+        work: rested.elapsed(),
+    }
 }
 
 /// What this thread has had of a processor; without such a clock a probe does no work.
@@ -193,23 +244,33 @@ fn processor_time() -> Option<Duration> {
 mod tests {
     use super::*;
 
+    fn went(rest: Duration, work: Duration) -> Duration {
+        advance(Probe { rest, work })
+    }
+
+    #[test]
+    fn times_are_stretched_as_the_machine_is_slow() {
+        let stretches = [1.0, 1.4, 1.5, 2.0, 3.1, 500.0].map(stretch);
+        assert_eq!(stretches, [1, 1, 2, 2, 4, MOST]);
+    }
+
     #[test]
     fn on_an_idle_machine_it_is_a_clock() {
         let lag = Duration::from_micros(100);
-        let went = advance(REST + lag, WORK);
+        let went = went(REST + lag, WORK);
         assert!(went > REST, "{went:?}");
         assert!(went <= REST + WORK + lag, "{went:?}");
     }
 
     #[test]
     fn where_work_takes_ten_times_as_long_a_tenth_of_the_time_counts() {
-        let went = advance(REST, WORK * 10);
+        let went = went(REST, WORK * 10);
         assert_eq!(went, (REST + WORK * 10) / 10);
     }
 
     #[test]
     fn a_machine_that_sleeps_too_long_is_slow_as_well() {
-        let went = advance(REST * 4, WORK);
+        let went = went(REST * 4, WORK);
         assert_eq!(went, (REST * 4 + WORK) / 4);
     }
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::OnceLock,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use nix::{
@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::pace::PATIENCE;
+use crate::pace::{PATIENCE, Stopwatch};
 
 /// What a program that ran to its end has left.
 #[derive(Debug)]
@@ -180,11 +180,11 @@ pub fn send(pid: u32, signal: Signal) {
 ///
 /// The last thing `probe` complained about, after [`PATIENCE`].
 pub fn wait_for<T>(mut probe: impl FnMut() -> Result<T, String>) -> Result<T, String> {
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     loop {
         match probe() {
             Ok(found) => return Ok(found),
-            Err(reason) if start.elapsed() > PATIENCE => return Err(reason),
+            Err(reason) if watch.elapsed() > PATIENCE => return Err(reason),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }

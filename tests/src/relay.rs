@@ -38,6 +38,8 @@ struct Line {
     lost: Mutex<Option<&'static str>>,
     /// How often all connections were cut.
     cuts: watch::Sender<u64>,
+    /// Answers that were lost.
+    losses: watch::Sender<u64>,
     refused: Mutex<Option<Refused>>,
     /// Whether nothing passes; and how often that was so before.
     hole: watch::Sender<(bool, u64)>,
@@ -151,6 +153,17 @@ impl Relay {
         self.cut();
         self.line.lose(None);
     }
+
+    /// The same until one answer has been lost, however long that takes.
+    pub async fn lose_an_answer(&self, to: &'static str) {
+        let mut losses = self.line.losses.subscribe();
+        losses.mark_unchanged();
+        self.line.lose(Some(to));
+        // The sender lives as long as this relay.
+        let _lost = losses.changed().await;
+        self.cut();
+        self.line.lose(None);
+    }
 }
 
 impl Line {
@@ -251,8 +264,9 @@ async fn pass(client: &mut TcpStream, server: &mut TcpStream, line: &Line) {
                 Some(refusal) = refusals.recv() => &refusal.clone(),
                 else => break,
             };
-            let lost = lost.load(Ordering::SeqCst) || line.loses_answer_to(&[]);
-            if !lost && to_client.write_all(answer).await.is_err() {
+            if lost.load(Ordering::SeqCst) || line.loses_answer_to(&[]) {
+                line.losses.send_modify(|losses| *losses += 1);
+            } else if to_client.write_all(answer).await.is_err() {
                 break;
             }
         }

@@ -5,24 +5,24 @@ use std::{
     collections::BTreeMap,
     fs,
     future::Future,
-    os::unix::fs::PermissionsExt,
     panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
-    path::Path,
     pin::Pin,
     process::ExitCode,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::{
     Engine, Env,
-    database::{prepare_template, remove_template},
     engine::{Choice, Choices},
+    pace,
     process::binary,
-    server::{Purpose, Server},
+    server::Purpose,
+    slowest,
+    stage::Stage,
 };
 
 /// Tests mostly wait, for a database or for kvd, so there are more of them at a time than cores.
@@ -168,22 +168,28 @@ impl Suite {
             return Ok(libtest_mimic::run(args, trials).exit_code());
         }
         binary("kvd").and(binary("kvctl"))?;
+        pace::set_stretch();
         let runtime = Runtime::new().map_err(|e| format!("no runtime: {e}"))?;
         std::panic::set_hook(Box::new(remember_panic));
         let mut one_by_one = args.clone();
         one_by_one.test_threads = Some(1);
-        let (mut passed, mut tested) = (true, BTreeMap::new());
+        let (mut passed, mut tested, mut taken) = (true, BTreeMap::new(), Vec::new());
         for (planned, args, purpose) in [
             (&self.planned, args, Purpose::Sharing),
             (&self.faults, &one_by_one, Purpose::Breaking),
         ] {
             if !planned.is_empty() {
-                let (part, versions) = perform(planned, args, purpose, &runtime)?;
-                passed &= part;
-                tested.extend(versions);
+                let part = perform(planned, args, purpose, &runtime)?;
+                passed &= part.passed;
+                tested.extend(part.versions);
+                taken.extend(part.taken);
             }
         }
-        tell(&self.closing_line(&tested));
+        tell(&format!(
+            "{}{}",
+            slowest::table(taken),
+            self.closing_line(&tested)
+        ));
         Ok(match passed {
             true => ExitCode::SUCCESS,
             // As `cargo test` ends when a test fails.
@@ -211,13 +217,22 @@ impl Suite {
     }
 }
 
-/// Runs these tests on servers started for them; whether all passed, and what they ran on.
+/// What came of some of the tests.
+struct Performed {
+    passed: bool,
+    /// What they ran on, by the engine's name.
+    versions: BTreeMap<&'static str, String>,
+    /// How long each took.
+    taken: Vec<(String, Duration)>,
+}
+
+/// Runs these tests on servers started for them.
 fn perform(
     planned: &[Planned],
     args: &Arguments,
     purpose: Purpose,
     runtime: &Runtime,
-) -> Result<(bool, BTreeMap<&'static str, String>), String> {
+) -> Result<Performed, String> {
     let stage = runtime.block_on(Stage::set(&choices(planned), purpose))?;
     let directory = stage.directory.path().to_owned();
     let watch = runtime.spawn(async move {
@@ -232,7 +247,11 @@ fn perform(
     watch.abort();
     let versions = stage.servers.iter();
     let versions = versions.map(|(name, server)| (*name, server.version.clone()));
-    Ok((!conclusion.has_failed(), versions.collect()))
+    Ok(Performed {
+        passed: !conclusion.has_failed(),
+        versions: versions.collect(),
+        taken: stage.taken().clone(),
+    })
 }
 
 /// The engines with at least one of these tests, which are sorted by engine.
@@ -246,8 +265,12 @@ fn trials(planned: &[Planned], runtime: &Runtime, stage: &Arc<Stage>) -> Vec<Tri
     let trial = |(number, (choice, test)): (usize, &Planned)| {
         let (name, test) = (choice.name, *test);
         let (stage, runtime) = (Arc::clone(stage), runtime.handle().clone());
-        Trial::test(full_name(choice, &test), move || {
-            runtime.block_on(one(&stage, name, number, test))
+        let full_name = full_name(choice, &test);
+        Trial::test(full_name.clone(), move || {
+            let begun = Instant::now();
+            let outcome = runtime.block_on(one(&stage, name, number, test));
+            stage.taken().push((full_name, begun.elapsed()));
+            outcome
         })
     };
     planned.iter().enumerate().map(trial).collect()
@@ -279,6 +302,9 @@ fn full_name(choice: &Choice, test: &Test) -> String {
 /// Runs one test from its database to its last process.
 async fn one(stage: &Stage, choice: &str, number: usize, test: Test) -> Result<(), Failed> {
     let server = stage.server(choice);
+    if test.on.is_fault() {
+        pace::set_stretch();
+    }
     let directory = stage.directory.path().join(format!("test-{number}"));
     let env = Env::new(server, directory).await?;
     let mut wrong = Vec::new();
@@ -331,62 +357,6 @@ async fn guarded(test: Pin<Box<dyn Future<Output = ()>>>) -> Result<(), String> 
         }
     })
     .await
-}
-
-/// The directory and the servers of one run.
-struct Stage {
-    directory: TempDir,
-    servers: Vec<(&'static str, Arc<Server>)>,
-}
-
-impl Stage {
-    /// Starts everything, or says all that is missing at once.
-    async fn set(choices: &[Choice], purpose: Purpose) -> Result<Self, String> {
-        let directory = tempfile::Builder::new()
-            .prefix("kvd-tests-")
-            .permissions(fs::Permissions::from_mode(0o711)) // another user runs the servers
-            .tempdir()
-            .map_err(|e| format!("no temporary directory: {e}"))?;
-        let mut stage = Self {
-            directory,
-            servers: Vec::new(),
-        };
-        let mut missing = Vec::new();
-        for choice in choices {
-            match open(choice, stage.directory.path(), purpose).await {
-                Ok(server) => stage.servers.push((choice.name, server)),
-                Err(reason) => missing.push(reason),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(stage);
-        }
-        stage.clear().await;
-        Err(missing.join("\nerror: "))
-    }
-
-    fn server(&self, name: &str) -> &Arc<Server> {
-        let found = self.servers.iter().find(|(server, _)| *server == name);
-        &found.expect("every planned engine was started").1
-    }
-
-    async fn clear(&self) {
-        for (_, server) in &self.servers {
-            remove_template(server).await;
-            server.stop();
-        }
-    }
-}
-
-async fn open(choice: &Choice, directory: &Path, purpose: Purpose) -> Result<Arc<Server>, String> {
-    let server = Arc::new(Server::open(choice, directory, purpose).await?);
-    match prepare_template(&server).await {
-        Ok(()) => Ok(server),
-        Err(reason) => {
-            server.stop();
-            Err(format!("cannot test {}: {reason}", choice.name))
-        }
-    }
 }
 
 /// Prints the closing line; `KVD_TEST_REPORT` names a file that gets it too, for `./test`'s own last words.

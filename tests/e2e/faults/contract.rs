@@ -1,26 +1,31 @@
 //! What the fault tests share: a kvd that is quick to give up, and what the failure contract says of everybody.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use tests::{
     Client, Engine, Env, Kvd, item,
-    kvd::Start,
+    kvd::{Start, setting},
     load::{Told, together, told, until},
+    pace::{Stopwatch, stretched},
 };
 
 /// `--request-timeout` of [`kvd`].
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) fn request_timeout() -> Duration {
+    stretched(Duration::from_secs(2))
+}
+
 /// By then every request must have been answered.
-pub(crate) const IN_TIME: Duration = Duration::from_secs(3);
+pub(crate) fn in_time() -> Duration {
+    request_timeout() + stretched(Duration::from_secs(1))
+}
+
 /// Where nothing has to be waited for, and the machine may be slow.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// A kvd that gives up after [`TIMEOUT`].
+/// A kvd that gives up after [`request_timeout`].
 pub(crate) fn kvd(env: &Env) -> Start {
-    env.kvd().arg("--request-timeout", "2s")
+    env.kvd()
+        .arg("--request-timeout", setting(request_timeout()))
 }
 
 /// The column of the keys, in the words of the engine.
@@ -43,7 +48,7 @@ pub(crate) async fn assert_unavailable(kvd: &Client) {
     });
     let (asked, live) = tokio::join!(asked, told(kvd.get("/livez")));
     for told in asked {
-        told.expect_or_503(&[], IN_TIME);
+        told.expect_or_503(&[], in_time());
         let problem = told
             .answer
             .expect("an answer")
@@ -62,7 +67,7 @@ pub(crate) async fn assert_unavailable(kvd: &Client) {
 pub(crate) async fn assert_reads_succeed(kvd: &Client) {
     until("reads succeed", async || {
         let told = told(kvd.get("/items/")).await;
-        told.expect_or_503(&[200], IN_TIME);
+        told.expect_or_503(&[200], in_time());
         told.is_done()
     })
     .await;
@@ -70,15 +75,16 @@ pub(crate) async fn assert_reads_succeed(kvd: &Client) {
 
 /// The database is back: reads and writes succeed again in this time, and until then are honest.
 pub(crate) async fn assert_back(kvd: &Client, within: Duration) {
-    let begun = Instant::now();
+    let within = stretched(within);
+    let watch = Stopwatch::start();
     assert_reads_succeed(kvd).await;
     until("writes succeed", async || {
         let told = told(kvd.put("/items/back?upsert=true", "x")).await;
-        told.expect_or_503(&[200, 201, 504], IN_TIME);
+        told.expect_or_503(&[200, 201, 504], in_time());
         told.is_done()
     })
     .await;
-    let taken = begun.elapsed();
+    let taken = watch.elapsed();
     assert!(taken < within, "back only after {taken:?}");
     let ready = until("it is ready", async || {
         kvd.get("/readyz").await.status == 200

@@ -4,11 +4,15 @@ use std::{future::IntoFuture, time::Duration};
 
 use tests::{
     Env, Kvd,
+    kvd::setting,
     load::{together, until},
+    pace::stretched,
 };
 
 use crate::{
-    faults::contract::{AT_ONCE, assert_back, assert_pool_whole, assert_unavailable, kvd},
+    faults::contract::{
+        AT_ONCE, assert_back, assert_pool_whole, assert_unavailable, kvd, request_timeout,
+    },
     operating::metrics::gauge,
 };
 
@@ -46,7 +50,7 @@ async fn while_it_is_down_everybody_gets_503_in_time_and_2_seconds_after_its_ret
 async fn kvd_that_starts_without_it_serves_once_it_is_there_and_migrated(env: Env) {
     let (by_kvd, by_kvctl) = (env.empty_database().await, env.empty_database().await);
     env.server().shut_down().await;
-    let start = || env.kvd().env("REQUEST_TIMEOUT", "2s");
+    let start = || env.kvd().env("REQUEST_TIMEOUT", setting(request_timeout()));
     let migrating = start()
         .env("DATABASE_URL", by_kvd.url())
         .flag("--migrate")
@@ -63,7 +67,7 @@ async fn kvd_that_starts_without_it_serves_once_it_is_there_and_migrated(env: En
     });
     let noticed = noticed.await;
     assert!(
-        noticed < Duration::from_secs(4),
+        noticed < stretched(Duration::from_secs(4)),
         "noticed after {noticed:?}"
     );
     let refused = waiting.post("a", "b").await;
@@ -75,7 +79,7 @@ async fn kvd_that_starts_without_it_serves_once_it_is_there_and_migrated(env: En
 async fn the_log_says_once_that_it_is_lost_and_once_that_it_is_back(env: Env) {
     let start = kvd(&env)
         .without_env("RUST_LOG")
-        .env("REQUEST_TIMEOUT", "1s");
+        .env("REQUEST_TIMEOUT", setting(request_timeout() / 2));
     let kvd = start.start().await;
     let _item = kvd.create("a", "b").await;
     let said = |kvd: &Kvd, what: &str| kvd.log().matches(what).count();

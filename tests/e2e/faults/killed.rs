@@ -7,7 +7,7 @@ use tests::{
 };
 use tokio::time::sleep;
 
-use crate::faults::contract::{IN_TIME, Written, assert_as_told, assert_back, kvd, moment};
+use crate::faults::contract::{Written, assert_as_told, assert_back, in_time, kvd, moment};
 
 tests::list! {
     Faults =>
@@ -59,7 +59,7 @@ async fn what_the_database_acknowledged_before_kill_9_is_there_and_nothing_refus
     load.go_on(3).await;
     env.server().kill().await;
     // While it is away, too.
-    sleep(IN_TIME / 2).await;
+    sleep(in_time() / 2).await;
     env.server().start().await;
     until("writes succeed", async || {
         kvd.put("/items/x?upsert=true", "").await.status < 300
@@ -70,9 +70,9 @@ async fn what_the_database_acknowledged_before_kill_9_is_there_and_nothing_refus
     assert_acknowledged(&writes);
     for write in &writes {
         // A create of a key whose first one was not answered may find it there.
-        write.told.expect_or_503(&[200, 201, 504], IN_TIME);
+        write.told.expect_or_503(&[200, 201, 504], in_time());
     }
-    assert_back(&kvd, IN_TIME).await;
+    assert_back(&kvd, in_time()).await;
     assert_as_told(&env, 0, &writes).await;
 }
 

@@ -1,16 +1,18 @@
 //! Keys that somebody else's transaction has locked.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, IsolationLevel, TransactionTrait};
 use tests::{
     Client, Engine, Env, Kvd, item,
+    kvd::REQUEST_TIMEOUT,
     load::{Load, together, told},
+    pace::{Stopwatch, stretched},
 };
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::faults::contract::{
-    self as faults, TIMEOUT, Written, assert_pool_whole, key_column, moment, settled,
+    self as faults, Written, assert_pool_whole, key_column, moment, request_timeout, settled,
 };
 
 tests::list! {
@@ -25,13 +27,19 @@ tests::list! {
 }
 
 const WAITING: usize = 200;
-/// The default `--request-timeout`, and a second.
-const IN_TIME: Duration = Duration::from_secs(6);
 /// How much slower others may get; and what is no matter anyway.
 const FACTOR: u32 = 10;
 const NO_MATTER: Duration = Duration::from_millis(150);
-/// The one who waits longest, of all others: two turns of those who try the locked key.
-const LONGEST: Duration = Duration::from_secs(2);
+
+/// The default `--request-timeout`, and a second.
+fn in_time() -> Duration {
+    stretched(REQUEST_TIMEOUT + Duration::from_secs(1))
+}
+
+/// The longest wait of all others: two turns of those who try the locked key.
+fn longest() -> Duration {
+    stretched(Duration::from_secs(2))
+}
 
 async fn only_who_writes_a_locked_key_waits(env: Env) {
     let kvd = env.start().await;
@@ -71,7 +79,7 @@ async fn keys_being_inserted_keep_nobody_else_waiting(env: Env) {
     assert_speed(usual, &others(&kvd, "meanwhile").await);
     transaction.commit().await.expect("the lock goes");
     for told in waiting.await.expect("all") {
-        told.expect_or_503(&[409], IN_TIME);
+        told.expect_or_503(&[409], in_time());
     }
     assert_pool_whole(&env, &kvd, 16).await;
 }
@@ -91,11 +99,11 @@ async fn who_waits_for_one_key_keeps_no_writer_of_another_waiting(env: Env) {
     load.go_on(100).await;
     for told in load.stop().await {
         assert_eq!(told.status(), 200, "{told:?}");
-        assert!(told.taken < LONGEST, "{told:?}");
+        assert!(told.taken < longest(), "{told:?}");
     }
     lock.commit().await.expect("the lock goes");
     for write in waiting.join_all().await {
-        write.told.expect_or_503(&[200], IN_TIME);
+        write.told.expect_or_503(&[200], in_time());
     }
     assert_pool_whole(&env, &kvd, 16).await;
 }
@@ -109,13 +117,13 @@ async fn all_who_came_at_once_for_a_locked_key_are_told_in_time_and_nothing_foll
     let writes = together(WAITING, |n| write(client.clone(), 0, n)).await;
     lock.commit().await.expect("the lock goes");
     for write in &writes {
-        write.told.expect_or_503(&[], TIMEOUT);
+        write.told.expect_or_503(&[], request_timeout());
         let problem = write.told.answer.as_ref().expect("an answer").json();
         let detail = problem["detail"].as_str().unwrap_or_default();
         assert!(detail.contains("lock"), "{problem}");
     }
     // As long as one that is tried again would wait for the lock.
-    sleep(TIMEOUT).await;
+    sleep(request_timeout()).await;
     assert_counted(&env, 1, 1, &writes).await;
     assert_pool_whole(&env, &kvd, 16).await;
 }
@@ -185,7 +193,7 @@ async fn others_keep_their_speed(
     assert_eq!(last.told.status(), 200, "the last: {:?}", last.told);
     let mut writes = waiting.join_all().await;
     for write in &writes {
-        write.told.expect_or_503(&[200], IN_TIME);
+        write.told.expect_or_503(&[200], in_time());
     }
     writes.push(last);
     assert_counted(env, keys, version, &writes).await;
@@ -193,14 +201,14 @@ async fn others_keep_their_speed(
 }
 
 fn assert_speed(usual: Duration, times: &[Duration]) {
-    let (slower, longest) = (median(times), times[times.len() - 1]);
+    let (slower, slowest) = (median(times), times[times.len() - 1]);
     assert!(
         slower < NO_MATTER.max(usual * FACTOR),
-        "others took {slower:?} instead of {usual:?}, the longest {longest:?}"
+        "others took {slower:?} instead of {usual:?}, the longest {slowest:?}"
     );
     assert!(
-        longest < LONGEST,
-        "one took {longest:?}, half of them {slower:?} at most"
+        slowest < longest(),
+        "one took {slowest:?}, half of them {slower:?} at most"
     );
 }
 
@@ -252,7 +260,7 @@ async fn work(kvd: &Client, key: &str) -> Vec<Duration> {
     ];
     let mut times = Vec::new();
     for (call, expected) in calls {
-        let begun = Instant::now();
+        let watch = Stopwatch::start();
         let answer = call.await;
         assert!(
             expected.contains(&answer.status),
@@ -260,7 +268,7 @@ async fn work(kvd: &Client, key: &str) -> Vec<Duration> {
             answer.asked,
             answer.status
         );
-        times.push(begun.elapsed());
+        times.push(watch.elapsed());
     }
     times
 }

@@ -6,11 +6,14 @@ use sea_orm::ConnectionTrait;
 use tests::{
     Client, Engine, Env, item,
     load::{Load, Told, together, told, until},
+    pace::stretched,
     relay::Relay,
 };
 use tokio::time::sleep;
 
-use crate::faults::contract::{IN_TIME, Written, assert_as_told, assert_back, key_column, kvd};
+use crate::faults::contract::{
+    Written, assert_as_told, assert_back, assert_unavailable, in_time, key_column, kvd,
+};
 
 tests::list! {
     Faults =>
@@ -44,7 +47,7 @@ async fn a_read_only_database_refuses_writes_and_serves_reads(env: Env) {
             (kvd.post("c", "refused"), "c"),
         ] {
             let told = told(call).await;
-            told.expect_or_503(&[], IN_TIME);
+            told.expect_or_503(&[], in_time());
             let (key, value) = (key.to_owned(), "refused".to_owned());
             writes.push(Written { key, value, told });
         }
@@ -79,11 +82,11 @@ async fn with_too_few_sessions_some_are_refused_and_the_others_go_on(env: Env) {
         told(call)
     });
     // Longer than a request takes that waits in vain.
-    sleep(Duration::from_secs(5)).await;
+    sleep(stretched(Duration::from_secs(5))).await;
     load.go_on(1).await;
     let all = load.stop().await;
     for told in &all {
-        told.expect_or_503(&[200, 201], IN_TIME);
+        told.expect_or_503(&[200, 201], in_time());
     }
     let (done, refused): (Vec<&Told>, Vec<&Told>) = all.iter().partition(|told| told.is_done());
     env.note(format!("{} done, {} refused", done.len(), refused.len()));
@@ -104,7 +107,7 @@ async fn without_any_session_everybody_is_refused_in_time(env: Env) {
     let url = server.url_of_ordinary_user(env.database().name()).await;
     let kvd = kvd(&env).env("DATABASE_URL", url).start().await;
     server.limit_ordinary_user(Some(0)).await;
-    crate::faults::contract::assert_unavailable(&kvd).await;
+    assert_unavailable(&kvd).await;
     server.limit_ordinary_user(None).await;
     assert_back(&kvd, Duration::from_secs(2)).await;
 }
@@ -138,7 +141,7 @@ async fn a_write_rolled_back_for_the_sake_of_others_is_run_again_within_bounds(e
         run(lose(code, "true")).await;
         let refused = told(kvd.put("/items/a", "third")).await;
         refused.expect_503();
-        assert!(refused.taken < IN_TIME, "after {:?}", refused.taken);
+        assert!(refused.taken < in_time(), "after {:?}", refused.taken);
     }
     let read = kvd.get("/items/a").await.expect(200);
     assert_eq!(read.member("value"), "second");
@@ -164,7 +167,7 @@ async fn a_commit_that_was_refused_is_not_made_by_the_next_write(env: Env) {
         mysql_error(1047, "WSREP has not yet prepared node"),
     );
     let refused = told(kvd.put("/items/a", "refused")).await;
-    refused.expect_or_503(&[504], IN_TIME);
+    refused.expect_or_503(&[504], in_time());
     let read = kvd.get("/items/a").await.expect(200);
     assert_eq!(read.member("value"), "", "it is seen");
     for key in ["b", "a"] {
@@ -182,16 +185,19 @@ async fn after_a_failover_that_leaves_connections_open_writes_succeed_on_new_one
     let read_only = "The MySQL server is running with the --read-only option";
     relay.refuse("COMMIT", mysql_error(1290, read_only));
     let first = told(kvd.put("/items/k-0", "x")).await;
-    first.expect_or_503(&[], IN_TIME);
+    first.expect_or_503(&[], in_time());
     let taken = until("writes succeed", async || {
         let told = told(kvd.put("/items/k-0", "x")).await;
-        told.expect_or_503(&[200], IN_TIME);
+        told.expect_or_503(&[200], in_time());
         told.is_done()
     })
     .await;
-    assert!(taken < Duration::from_secs(7), "only after {taken:?}");
+    assert!(
+        taken < stretched(Duration::from_secs(7)),
+        "only after {taken:?}"
+    );
     for told in together(16, |n| told(kvd.put(&item(&format!("k-{n}")), "y"))).await {
-        told.expect_or_503(&[200], IN_TIME);
+        told.expect_or_503(&[200], in_time());
         assert!(told.is_done(), "{told:?}");
     }
 }

@@ -8,7 +8,7 @@ use tests::{
 };
 use tokio::time::sleep;
 
-use crate::faults::contract::{IN_TIME, Written, assert_as_told, assert_pool_whole, kvd};
+use crate::faults::contract::{Written, assert_as_told, assert_pool_whole, in_time, kvd};
 
 tests::list! {
     Faults =>
@@ -43,7 +43,7 @@ async fn reads_do_not_notice_and_writes_are_honest_when_sessions_are_killed(env:
         failed[0]
     );
     for write in &writes {
-        write.told.expect_or_503(&[200, 504], IN_TIME);
+        write.told.expect_or_503(&[200, 504], in_time());
     }
     assert_as_told(&env, 1, &writes).await;
     assert_pool_whole(&env, &kvd, 6).await;
@@ -69,7 +69,7 @@ fn is_normal(read: &Told) -> bool {
     } else {
         200
     };
-    read.status() == expected && read.taken < IN_TIME
+    read.status() == expected && read.taken < in_time()
 }
 
 fn readers(kvd: Client) -> Load<Told> {

@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-use tests::{Client, Engine, Env, client::Call, item, load::told};
-use tokio::{task::JoinSet, time::sleep};
+use tests::{
+    Client, Engine, Env,
+    client::Call,
+    item,
+    load::{told, until},
+    pace::stretched,
+};
+use tokio::task::JoinSet;
 
 tests::list! {
     FaultsOnly(Engine::Postgres) => what_takes_its_time_keeps_nothing_else_waiting
@@ -19,9 +25,12 @@ async fn what_takes_its_time_keeps_nothing_else_waiting(env: Env) {
     let kvd = kvd.env("DATABASE_URL", url).start().await;
     kvd.create_all(["fast", "slow-0", "slow-1", "slow-2", "slow-3"])
         .await;
-    let slow = "CREATE POLICY slow ON items \
-                USING (key = 'fast' OR (SELECT pg_sleep(1)) IS NOT NULL)";
-    for sql in [slow, "ALTER TABLE items ENABLE ROW LEVEL SECURITY"] {
+    let slow = format!(
+        "CREATE POLICY slow ON items \
+         USING (key = 'fast' OR (SELECT pg_sleep({})) IS NOT NULL)",
+        stretched(Duration::from_secs(1)).as_secs()
+    );
+    for sql in [&slow, "ALTER TABLE items ENABLE ROW LEVEL SECURITY"] {
         let _done = env.database().execute(sql).await;
     }
     let read: fn(&Client, &str) -> Call = |kvd, key| kvd.get(&item(key));
@@ -31,20 +40,30 @@ async fn what_takes_its_time_keeps_nothing_else_waiting(env: Env) {
         let mut slow = JoinSet::new();
         for n in 0..most {
             slow.spawn(told(call(&kvd, &format!("slow-{n}"))));
-            sleep(Duration::from_millis(50)).await;
+            asleep(&env, n + 1).await;
         }
         // There is no place beside them, so it goes when the first has ended.
         let fast = told(call(&kvd, "fast")).await;
         assert_eq!(fast.status(), 200);
         for slow in slow.join_all().await {
             assert_eq!(slow.status(), 200);
-            assert!(slow.taken < 4 * fast.taken, "{fast:?} {slow:?}");
+            assert!(slow.waited < 4 * fast.waited, "{fast:?} {slow:?}");
         }
         let slow = tokio::spawn(told(call(&kvd, "slow-0")));
-        sleep(Duration::from_millis(5)).await;
+        asleep(&env, 1).await;
         let fast = told(call(&kvd, "fast")).await;
         let slow = slow.await.expect("an answer");
         assert_eq!((fast.status(), slow.status()), (200, 200));
-        assert!(2 * fast.taken < slow.taken, "{fast:?} {slow:?}");
+        assert!(2 * fast.waited < slow.waited, "{fast:?} {slow:?}");
     }
+}
+
+/// Waits until this number of sessions takes its time.
+async fn asleep(env: &Env, sessions: i64) {
+    let sql = "SELECT count(*) FROM pg_stat_activity \
+               WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    until("it takes its time", async || {
+        env.database().value::<i64>(sql).await == sessions
+    })
+    .await;
 }

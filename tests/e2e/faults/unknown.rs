@@ -1,15 +1,12 @@
 //! Connections that are lost between a write and its answer.
 
-use std::time::Duration;
-
 use tests::{
     Client, Engine, Env, Kvd, item,
     load::{Load, told},
     relay::Relay,
 };
-use tokio::time::sleep;
 
-use crate::faults::contract::{IN_TIME, Written, assert_as_told, key_column, kvd, settled};
+use crate::faults::contract::{Written, assert_as_told, in_time, key_column, kvd, settled};
 
 tests::list! {
     Faults =>
@@ -51,13 +48,9 @@ async fn a_write_whose_answer_is_lost_is_504_and_never_run_again(env: Env) {
             "post" => kvd.post("post", "lost"),
             _ => kvd.delete("/items/delete"),
         };
-        let write = async {
-            sleep(Duration::from_millis(50)).await;
-            told(write).await
-        };
-        let losing = relay.lose_answers(deciding(&env), Duration::from_millis(700));
-        let (written, ()) = tokio::join!(write, losing);
-        written.expect_or_503(&[504], IN_TIME);
+        let losing = relay.lose_an_answer(deciding(&env));
+        let ((), written) = tokio::join!(losing, told(write));
+        written.expect_or_503(&[504], in_time());
         let answer = written.answer.expect("an answer");
         answer.problem(504, "outcome-unknown");
     }
@@ -92,17 +85,13 @@ async fn while_answers_are_lost_no_write_is_run_twice_and_none_that_is_503_at_al
     for round in 0..20 {
         load.go_on(1).await;
         match round % 2 {
-            0 => {
-                relay
-                    .lose_answers(deciding(&env), Duration::from_millis(20))
-                    .await;
-            }
+            0 => relay.lose_an_answer(deciding(&env)).await,
             _ => relay.cut(),
         }
     }
     let writes = load.stop().await;
     for write in &writes {
-        write.told.expect_or_503(&[200, 504], IN_TIME);
+        write.told.expect_or_503(&[200, 504], in_time());
     }
     let unknown = writes
         .iter()

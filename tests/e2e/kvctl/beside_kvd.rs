@@ -55,8 +55,8 @@ async fn begin(env: &Env) -> DatabaseTransaction {
 }
 
 async fn while_an_import_reads_nobody_waits(env: Env) {
-    // Nothing waits: so short a time is enough, also for a slow machine.
-    let kvd = env.kvd().arg("--request-timeout", "5s").start().await;
+    // Nothing waits, so the default time is enough.
+    let kvd = env.start().await;
     let mut import = env
         .kvctl(["import", "-", "--on-conflict", "overwrite"])
         .spawn();
@@ -220,8 +220,8 @@ async fn locked(env: &Env, key: &str) {
 async fn half_way_only_writers_of_keys_already_stored_wait(env: Env) {
     // Before, at and far behind the key that the test has locked; and not in the file.
     let (stored, awaited, later, other) = ("k00002", "k06000", "k11000", "k00002-other");
-    // Long enough for a slow machine, and short against the minute that an import waits.
-    let kvd = env.kvd().arg("--request-timeout", "5s").start().await;
+    // The default time is short against the minute that an import waits.
+    let kvd = env.start().await;
     kvd.create_all([stored, awaited, later, other]).await;
     let theirs = begin(&env).await;
     let column = column(&env);

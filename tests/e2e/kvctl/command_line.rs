@@ -1,15 +1,10 @@
 //! `kvctl` as a whole: its database, its help, its exit codes.
 
 use std::{
-    ffi::OsStr,
-    fs,
-    future::IntoFuture,
-    os::unix::ffi::OsStrExt,
-    process::Stdio,
-    time::{Duration, Instant},
+    ffi::OsStr, fs, future::IntoFuture, os::unix::ffi::OsStrExt, process::Stdio, time::Duration,
 };
 
-use tests::Env;
+use tests::{Env, pace::Stopwatch};
 use tokio::{process::Command, task::JoinSet};
 
 use crate::kvctl::said::{assert_failed, commands};
@@ -70,7 +65,7 @@ async fn without_a_database_it_says_what_to_give(env: Env) {
 }
 
 async fn an_unreachable_database_is_exit_code_2_before_long(env: Env) {
-    let begun = Instant::now();
+    let watch = Stopwatch::start();
     let mut calls = JoinSet::new();
     for scheme in ["postgres", "mysql"] {
         for words in [["get", "a"], ["migrate", "up"], ["migrate", "status"]] {
@@ -82,7 +77,7 @@ async fn an_unreachable_database_is_exit_code_2_before_long(env: Env) {
     for output in calls.join_all().await {
         assert_failed(output, 2, "database");
     }
-    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert!(watch.elapsed() < Duration::from_secs(30));
 }
 
 async fn a_missing_file_is_exit_code_2_and_not_created(env: Env) {

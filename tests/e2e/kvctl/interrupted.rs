@@ -11,9 +11,9 @@ use sea_orm::{
 use tests::{
     Engine, Env,
     kvctl::Running,
-    pace::{PATIENCE, timeout},
+    pace::{PATIENCE, Stopwatch, timeout},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::kvctl::said::assert_failed;
 
@@ -146,9 +146,9 @@ async fn interrupted_while_it_reads_it_leaves_nothing(env: Env) {
         // Whatever it has done so far, and even before it listens to signals, it ends.
         sleep(Duration::from_millis(300)).await;
         import.signal(signal);
-        let begun = Instant::now();
+        let watch = Stopwatch::start();
         assert_failed(import.ended().await, 2, "nothing was written");
-        assert!(begun.elapsed() < Duration::from_secs(20), "{signal}");
+        assert!(watch.elapsed() < Duration::from_secs(20), "{signal}");
         assert_eq!(count(&env).await, "0", "{signal}");
     }
 }
@@ -170,10 +170,10 @@ async fn interrupted_while_it_stores_it_leaves_nothing(env: Env) {
     let lock = lock(&env).await;
     let import = storing(&env, &[]).await;
     import.signal(Signal::SIGINT);
-    let begun = Instant::now();
+    let watch = Stopwatch::start();
     assert_failed(import.ended().await, 2, "nothing was written");
     assert!(
-        begun.elapsed() < Duration::from_secs(20),
+        watch.elapsed() < Duration::from_secs(20),
         "it waited for the lock"
     );
     lock.rollback().await.expect("ROLLBACK");

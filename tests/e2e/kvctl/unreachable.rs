@@ -1,9 +1,9 @@
 //! What `kvctl` says of a database that it cannot connect to, or is not allowed to use.
 
-use std::{fs, time::Instant};
+use std::fs;
 
 use reqwest::Url;
-use tests::{Engine, Env};
+use tests::{Engine, Env, pace::Stopwatch};
 
 use crate::kvctl::errors::{CALLS, ITEM, SECRET, assert_told, call, with};
 
@@ -93,10 +93,10 @@ async fn a_closed_port_is_told_at_once(env: Env) {
     for scheme in ["postgres", "mysql"] {
         let url = format!("{scheme}://kvd:{SECRET}@127.0.0.1:1/kvd");
         for words in CALLS.into_iter().chain([&["inspect"][..], &["migrate"]]) {
-            let begun = Instant::now();
+            let watch = Stopwatch::start();
             let output = call(&env, &url, words).await;
             // Far more than it takes, and less than waiting for a server would.
-            assert!(begun.elapsed().as_secs() < 4, "{words:?}");
+            assert!(watch.elapsed().as_secs() < 4, "{words:?}");
             assert_told(
                 output,
                 2,

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use tests::{
     Client, Engine, Env, Kvd, Wire, item,
     load::{Load, Told, together, told, until},
+    pace::stretched,
     process::{cpu_time, resident},
 };
 use tokio::time::sleep;
@@ -30,7 +31,9 @@ tests::list! {
 }
 
 async fn thousands_at_once_on_a_small_pool_are_served_or_told_that_it_is_overloaded(env: Env) {
-    let start = env.kvd().arg("--database-max-connections", "1");
+    // On a slow machine as well there is too little time for all.
+    let start = env.kvd().env("REQUEST_TIMEOUT", "5s");
+    let start = start.arg("--database-max-connections", "1");
     let kvd = start.start().await;
     let mut all = together(1_500, |n| match n % 2 {
         0 => told(kvd.get("/items/?page_size=100")),
@@ -208,12 +211,15 @@ async fn pages_for_clients_that_never_read_are_bounded(
 /// Each row takes its time, as it does where it has to come from a slow disk.
 async fn slow_lists_keep_nobody_from_single_items(env: Env) {
     let kvd = env.kvd().arg("--database-max-connections", "4");
-    let kvd = kvd.arg("--request-timeout", "30s").start().await;
+    let kvd = kvd.arg("--request-timeout", "50s").start().await;
     kvd.create_all((0..30).map(|n| format!("k-{n}"))).await;
     let database = env.database();
     let _ = database.execute("ALTER TABLE items RENAME TO stored").await;
-    let view = "CREATE VIEW items AS SELECT * FROM stored WHERE pg_sleep(0.05) IS NOT NULL";
-    let _ = database.execute(view).await;
+    let view = format!(
+        "CREATE VIEW items AS SELECT * FROM stored WHERE pg_sleep({}) IS NOT NULL",
+        stretched(Duration::from_millis(50)).as_secs_f64()
+    );
+    let _ = database.execute(&view).await;
     let client = Client::clone(&kvd);
     let lists = tokio::spawn(together(8, move |n| {
         told(client.get(&format!("/items/?count=none&page_size={}", 20 + n)))

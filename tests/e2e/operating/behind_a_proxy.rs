@@ -1,6 +1,6 @@
 //! What is true behind every proxy of the handbook.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use tests::{Client, Wire, item, process::run, relay::Relay};
 
@@ -54,8 +54,7 @@ pub(crate) async fn put_whose_answer_is_lost(
         let request = format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}");
         wire.send(request).await.answer().await.status
     };
-    let lost = relay.lose_answers("PUT", Duration::from_secs(1));
-    let (status, ()) = tokio::join!(put, lost);
+    let ((), status) = tokio::join!(relay.lose_an_answer("PUT"), put);
     let read = kvd.get("/items/a").await.expect(200).json();
     (status, read["version"].as_i64().expect("a version"))
 }

@@ -1,13 +1,18 @@
 //! Behind HAProxy, as the handbook has it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use tests::{
     Client, Env, Kvd, Wire,
     handbook::{Block, block},
+    kvd::setting,
     load::{together, until},
     openssl::{Authority, openssl},
+    pace::stretched,
     process::{free_port, lasting_port},
     program::{Program, Running},
     relay::Relay,
@@ -47,10 +52,15 @@ impl Place {
 
     /// A kvd with the handbook's settings, ready.
     pub(crate) async fn start(self, env: &Env) -> Kvd {
+        let delay = stretched(Duration::from_secs(3));
         let settings = block("# /etc/kvd/kvd.env, behind HAProxy")
             .with("10.0.0.1:8000", &self.public.to_string())
             .with("10.0.0.1:8001", &self.admin.to_string())
             .with("10.0.0.9", "127.0.0.1")
+            .with(
+                "SHUTDOWN_DELAY=3s",
+                &format!("SHUTDOWN_DELAY={}", setting(delay)),
+            )
             .text();
         let settings = settings.lines().filter_map(|line| line.split_once('='));
         let kvd = settings.fold(env.kvd(), |kvd, (name, value)| kvd.env(name, value));
@@ -73,7 +83,7 @@ impl HaProxy {
     }
 
     /// Until it serves.
-    async fn serves(self) -> Self {
+    pub(crate) async fn serves(self) -> Self {
         until("HAProxy has found a kvd", async || {
             let mut wire = Wire::connect(self.address).await;
             wire.ask("GET", "/items/", "").await.status == 200
@@ -83,8 +93,13 @@ impl HaProxy {
     }
 }
 
+/// On a slow machine with fewer checks, each of which has more time.
 fn shown() -> Block {
+    let inter = stretched(Duration::from_secs(1)).as_secs();
+    let connect = stretched(Duration::from_secs(2)).as_secs();
     block("# /etc/haproxy/haproxy.cfg")
+        .with("check inter 1s", &format!("check inter {inter}s"))
+        .with("timeout connect 2s", &format!("timeout connect {connect}s"))
 }
 
 /// As shown, but without TLS and password.

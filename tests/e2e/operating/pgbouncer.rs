@@ -13,15 +13,17 @@ use tests::{
     handbook::{Block, block},
     item,
     load::{together, told},
+    pace::stretched,
     process::free_port,
     program::{Program, Running},
 };
 
-use crate::{
-    faults::contract::{
-        AT_ONCE, IN_TIME, assert_as_told, assert_back, assert_pool_whole, assert_unavailable,
+use crate::faults::{
+    contract::{
+        AT_ONCE, assert_as_told, assert_back, assert_pool_whole, assert_unavailable, in_time,
+        kvd as quick_to_give_up,
     },
-    faults::sessions::writers,
+    sessions::writers,
 };
 
 tests::list! {
@@ -86,8 +88,15 @@ fn pgbouncer(env: &Env, shown: Block) -> PgBouncer {
     }
 }
 
+/// On a slow machine with more time, as kvd has.
 fn shown() -> Block {
-    block("; /etc/pgbouncer/pgbouncer.ini")
+    waiting(stretched(Duration::from_secs(3)))
+}
+
+/// A client of this one waits for a session no longer than this.
+fn waiting(time: Duration) -> Block {
+    let time = format!("query_wait_timeout = {}", time.as_secs());
+    block("; /etc/pgbouncer/pgbouncer.ini").with("query_wait_timeout = 3", &time)
 }
 
 fn in_session_mode() -> Block {
@@ -95,17 +104,24 @@ fn in_session_mode() -> Block {
 }
 
 async fn kvd(env: &Env, url: &str) -> Kvd {
+    let kvd = env.kvd().env("DATABASE_URL", url).start().await;
+    kvd.ready().await;
+    kvd
+}
+
+/// Many who write one key wait for each other, and on a slow machine for long.
+async fn patient(env: &Env, url: &str) -> Kvd {
     let kvd = env.kvd().env("DATABASE_URL", url);
-    let kvd = kvd.env("REQUEST_TIMEOUT", "5s").start().await;
+    let kvd = kvd.arg("--request-timeout", "50s").start().await;
     kvd.ready().await;
     kvd
 }
 
 async fn in_transaction_mode_many_share_few_sessions(env: Env) {
-    let pgbouncer = pgbouncer(&env, shown());
+    let pgbouncer = pgbouncer(&env, waiting(Duration::from_secs(30)));
     let fleet = [
-        kvd(&env, &pgbouncer.url).await,
-        kvd(&env, &pgbouncer.url).await,
+        patient(&env, &pgbouncer.url).await,
+        patient(&env, &pgbouncer.url).await,
     ];
     all_is_right(&env, &fleet).await;
 }
@@ -114,7 +130,9 @@ async fn in_transaction_mode_many_share_few_sessions(env: Env) {
 async fn in_session_mode_too(env: Env) {
     let pgbouncer = pgbouncer(&env, in_session_mode());
     let kvd = env.kvd().env("DATABASE_URL", &pgbouncer.url);
-    let kvd = kvd.arg("--database-max-connections", SESSIONS.to_string());
+    let kvd = kvd
+        .arg("--database-max-connections", SESSIONS.to_string())
+        .arg("--request-timeout", "50s");
     all_is_right(&env, &[kvd.start().await]).await;
 }
 
@@ -180,7 +198,11 @@ async fn a_locked_key_keeps_only_its_own_writers_waiting(env: Env) {
     let others = together(100, |n| told(kvd.put("/items/free", &n.to_string())));
     let (waited, others) = tokio::join!(waiting, others);
     waited.expect_503();
-    assert!(waited.taken > Duration::from_secs(2), "{:?}", waited.taken);
+    assert!(
+        waited.waited > Duration::from_secs(2),
+        "{:?}",
+        waited.waited
+    );
     for told in others {
         assert_eq!(told.status(), 200);
     }
@@ -256,7 +278,7 @@ async fn kvctl_and_migrations_ask_for_the_server_itself(env: Env) {
 
 async fn writes_are_honest_when_sessions_are_killed_behind_it(env: Env) {
     let pgbouncer = pgbouncer(&env, shown());
-    let kvd = crate::faults::contract::kvd(&env)
+    let kvd = quick_to_give_up(&env)
         .env("DATABASE_URL", &pgbouncer.url)
         .start()
         .await;
@@ -268,16 +290,15 @@ async fn writes_are_honest_when_sessions_are_killed_behind_it(env: Env) {
     }
     let writes = writers.stop().await;
     for write in &writes {
-        write.told.expect_or_503(&[200, 504], IN_TIME);
+        write.told.expect_or_503(&[200, 504], in_time());
     }
     assert_as_told(&env, 1, &writes).await;
     assert_pool_whole(&env, &kvd, 16).await;
 }
 
 async fn while_the_database_is_down_behind_it_everybody_gets_503_in_time(env: Env) {
-    let shown = shown().with("query_wait_timeout = 3", "query_wait_timeout = 1");
-    let pgbouncer = pgbouncer(&env, shown);
-    let kvd = crate::faults::contract::kvd(&env)
+    let pgbouncer = pgbouncer(&env, waiting(stretched(Duration::from_secs(1))));
+    let kvd = quick_to_give_up(&env)
         .env("DATABASE_URL", &pgbouncer.url)
         .start()
         .await;
@@ -289,9 +310,8 @@ async fn while_the_database_is_down_behind_it_everybody_gets_503_in_time(env: En
 }
 
 async fn a_write_that_never_got_a_session_is_503(env: Env) {
-    let shown = shown().with("query_wait_timeout = 3", "query_wait_timeout = 60");
-    let pgbouncer = pgbouncer(&env, shown);
-    let kvd = crate::faults::contract::kvd(&env)
+    let pgbouncer = pgbouncer(&env, waiting(Duration::from_secs(60)));
+    let kvd = quick_to_give_up(&env)
         .env("DATABASE_URL", &pgbouncer.url)
         .start()
         .await;
@@ -303,7 +323,7 @@ async fn a_write_that_never_got_a_session_is_503(env: Env) {
     let writes = writes.await;
     env.server().thaw();
     for told in writes {
-        told.expect_or_503(&[], IN_TIME);
+        told.expect_or_503(&[], in_time());
     }
     assert_back(&kvd, AT_ONCE * 5).await;
     for key in ["a", "b"] {

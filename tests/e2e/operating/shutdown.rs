@@ -1,9 +1,14 @@
 //! How kvd ends: not ready first, then nothing new, then what is under way is answered.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::{Env, Kvd, Wire, pace::PATIENCE};
+use tests::{
+    Env, Kvd, Wire,
+    kvd::setting,
+    load::until,
+    pace::{Stopwatch, stretched},
+};
 use tokio::{net::TcpStream, time::sleep};
 
 tests::list! {
@@ -24,15 +29,6 @@ tests::list! {
 /// Requests being answered, the one that asks included.
 const IN_FLIGHT: &str = "kvd_http_requests_in_flight";
 
-/// Waits until `holds` does.
-async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
-    let begun = Instant::now();
-    while !holds().await {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// A `PUT` whose head and half of whose body kvd has.
 async fn half_sent(kvd: &Kvd) -> Wire {
     let mut wire = kvd.wire().await;
@@ -42,7 +38,7 @@ async fn half_sent(kvd: &Kvd) -> Wire {
          Content-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"value\":",
     )
     .await;
-    until("the request is under way", || async {
+    until("the request is under way", async || {
         kvd.metric(IN_FLIGHT).await > before
     })
     .await;
@@ -51,10 +47,15 @@ async fn half_sent(kvd: &Kvd) -> Wire {
 
 async fn closed(kvd: &Kvd) {
     let address = kvd.address();
-    until("no connection is taken", || async move {
+    until("no connection is taken", async || {
         TcpStream::connect(address).await.is_err()
     })
     .await;
+}
+
+/// Time enough to ask for everything while it lasts.
+fn delay() -> Duration {
+    stretched(Duration::from_secs(3))
 }
 
 /// Patient enough that the tests decide when a request is over.
@@ -73,12 +74,13 @@ async fn sigterm_and_sigint_end_it_with_exit_code_0(env: Env) {
 }
 
 async fn during_the_delay_it_is_not_ready_and_serves_everything_else(env: Env) {
-    let kvd = env.kvd().arg("--shutdown-delay", "3s").start().await;
+    let start = env.kvd().arg("--shutdown-delay", setting(delay()));
+    let kvd = start.start().await;
     let mut old = kvd.wire().await;
     let _ready = old.ask("GET", "/readyz", "").await.expect(200);
-    let begun = Instant::now();
+    let watch = Stopwatch::start();
     kvd.signal(Signal::SIGTERM);
-    until("it is not ready", || async {
+    until("it is not ready", async || {
         kvd.get("/readyz").await.status == 503
     })
     .await;
@@ -90,16 +92,16 @@ async fn during_the_delay_it_is_not_ready_and_serves_everything_else(env: Env) {
     let _created = kvd.client_at("127.0.0.2").create("a", "b").await;
     let _metrics = kvd.get("/metrics").await.expect(200);
     let _ended = kvd.end().await.expect(0);
-    assert!(begun.elapsed() >= Duration::from_secs(3), "the delay");
+    assert!(watch.wall() >= delay(), "the delay");
 }
 
 async fn readiness_of_the_admin_address_turns_too(env: Env) {
-    let start = env.kvd().arg("--shutdown-delay", "3s");
+    let start = env.kvd().arg("--shutdown-delay", setting(delay()));
     let kvd = start.arg("--admin-listen", "127.0.0.1:0").start().await;
     let admin = kvd.admin();
     let _ready = admin.get("/readyz").await.expect(200);
     kvd.signal(Signal::SIGTERM);
-    until("it is not ready", || async {
+    until("it is not ready", async || {
         admin.get("/readyz").await.status == 503
     })
     .await;
@@ -129,7 +131,7 @@ async fn after_that_no_new_connection_is_taken(env: Env) {
     under_way
         .send("PUT /items/a?upsert=true HTTP/1.1\r\nHost: kvd\r\nContent-Length: 9\r\nContent-Type: application/json\r\n\r\n")
         .await;
-    until("it is under way", || async {
+    until("it is under way", async || {
         admin.metric(IN_FLIGHT).await > 1.0
     })
     .await;
@@ -201,9 +203,9 @@ async fn idle_connections_do_not_hold_it_up(env: Env) {
         let _served = wire.ask("GET", "/items/", "").await.expect(200);
         idle.push(wire);
     }
-    let begun = Instant::now();
+    let watch = Stopwatch::start();
     let _ended = kvd.stop().await.expect(0);
-    assert!(begun.elapsed() < Duration::from_secs(20), "held up");
+    assert!(watch.elapsed() < Duration::from_secs(20), "held up");
     for mut wire in idle {
         assert!(wire.rest().await.is_empty());
     }
@@ -213,14 +215,14 @@ async fn the_grace_bounds_a_request_that_never_ends(env: Env) {
     let start = patient(&env).env("SHUTDOWN_GRACE", "1s");
     let kvd = start.start().await;
     let _never_completed = half_sent(&kvd).await;
-    let begun = Instant::now();
+    let watch = Stopwatch::start();
     let _ended = kvd.stop().await.expect(0);
-    let taken = begun.elapsed();
+    let waited = watch.wall();
     assert!(
-        taken >= Duration::from_secs(1),
-        "it had {taken:?} of its second"
+        waited >= Duration::from_secs(1),
+        "it had {waited:?} of its second"
     );
-    assert!(taken < Duration::from_secs(20), "held up for {taken:?}");
+    assert!(watch.elapsed() < Duration::from_secs(20), "held up");
     assert_eq!(
         env.kvctl(["get", "slow"]).await.code,
         1,
@@ -235,9 +237,9 @@ async fn a_half_sent_head_does_not_outlast_the_grace(env: Env) {
     let _served = wire.ask("GET", "/livez", "").await.expect(200);
     wire.send("GET /items/ HTTP/1.1\r\nHos").await;
     let _silent = kvd.wire().await;
-    let begun = Instant::now();
+    let watch = Stopwatch::start();
     let _ended = kvd.stop().await.expect(0);
-    assert!(begun.elapsed() < Duration::from_secs(20), "held up");
+    assert!(watch.elapsed() < Duration::from_secs(20), "held up");
 }
 
 async fn it_ends_while_its_database_is_out_of_reach(env: Env) {

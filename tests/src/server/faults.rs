@@ -4,7 +4,7 @@
 
 use std::{
     sync::{MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::sys::signal::Signal;
@@ -13,7 +13,11 @@ use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr, Statem
 use tokio::time::sleep;
 
 use super::{Place, Private, Server};
-use crate::{engine::Engine, pace::PATIENCE, process};
+use crate::{
+    engine::Engine,
+    pace::{PATIENCE, Stopwatch, stretched},
+    process,
+};
 
 /// The user kvd is when the test wants to refuse it something: an ordinary one.
 const USER: &str = "ordinary";
@@ -234,9 +238,9 @@ impl Server {
 
     /// Until it takes a connection. Not by way of the pool, which would be late to notice.
     async fn serves(&self) {
-        let begun = Instant::now();
+        let watch = Stopwatch::start();
         while let Err(e) = self.probe().await {
-            assert!(begun.elapsed() < PATIENCE, "the server does not serve: {e}");
+            assert!(watch.elapsed() < PATIENCE, "the server does not serve: {e}");
         }
     }
 
@@ -247,16 +251,16 @@ impl Server {
         let mut options = ConnectOptions::new(url.as_str());
         options
             .max_connections(1)
-            .acquire_timeout(Duration::from_millis(300))
+            .acquire_timeout(stretched(Duration::from_millis(300)))
             .sqlx_logging(false);
         sea_orm::Database::connect(options).await?.close().await
     }
 
     /// Runs a statement which the server may still refuse for the reason that is just being undone.
     async fn insist(&self, sql: &str) {
-        let begun = Instant::now();
+        let watch = Stopwatch::start();
         while let Err(e) = self.administrate(sql).await {
-            assert!(begun.elapsed() < PATIENCE, "{sql}: {e}");
+            assert!(watch.elapsed() < PATIENCE, "{sql}: {e}");
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -274,9 +278,9 @@ impl Server {
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
+    let watch = Stopwatch::start();
     while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(watch.elapsed() < PATIENCE, "waited in vain until {what}");
         sleep(Duration::from_millis(5)).await;
     }
 }

@@ -21,7 +21,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr, Statem
 
 use crate::{
     engine::{Choice, Engine},
-    pace::PATIENCE,
+    pace::{PATIENCE, Stopwatch, stretched},
     process::{self, wait_for},
 };
 
@@ -168,7 +168,7 @@ pub async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(4)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(stretched(PATIENCE))
         .sqlx_logging(false);
     sea_orm::Database::connect(options).await
 }
@@ -210,19 +210,16 @@ async fn connect_when_ready(
             ));
         }
     }
-    let mut last = String::new();
-    // PostgreSQL listens before it is ready ("the database system is starting up").
-    for _ in 0..250 {
+    let is_private = process.lock().map_err(|e| e.to_string())?.is_some();
+    let watch = Stopwatch::start();
+    loop {
         match connect(url.as_str()).await {
             Ok(connection) => return Ok(connection),
-            Err(e) => last = e.to_string(),
+            Err(e) if !is_private || watch.elapsed() > PATIENCE => return Err(e.to_string()),
+            // PostgreSQL listens before it is ready ("the database system is starting up").
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
         }
-        if process.lock().map_err(|e| e.to_string())?.is_none() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    Err(last)
 }
 
 async fn version(engine: Engine, on: &DatabaseConnection) -> Result<String, DbErr> {

@@ -9,12 +9,16 @@ use std::{
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
-use tests::{Engine, pace::Progress, relay::Relay};
+use tests::{
+    Engine,
+    pace::{Progress, stretched},
+    relay::Relay,
+};
 use tokio::time::sleep;
 
 use crate::faults::history::run::{Run, Service, lock, milliseconds, start};
 
-/// In milliseconds; longer than a request may take, by its `--request-timeout`.
+/// In milliseconds; longer than a request may take, by its `--request-timeout`, before that is stretched.
 const LONG: Range<u64> = 2_100..2_600;
 
 #[derive(Clone, Copy)]
@@ -67,7 +71,7 @@ pub(super) async fn break_things(run: &Run, random: &mut Rng) {
 
 async fn break_it(run: &Run, fault: Fault, random: &mut Rng) {
     let service = &run.services[random.usize(..run.services.len())];
-    let long = milliseconds(random, LONG);
+    let long = stretched(milliseconds(random, LONG));
     match fault {
         Fault::Kill => kill(run, service, random).await,
         Fault::Freeze => freeze(service, milliseconds(random, 20..1_000)).await,

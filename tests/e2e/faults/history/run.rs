@@ -14,6 +14,8 @@ use fastrand::Rng;
 use tests::{
     Engine, Env, Kvd,
     history::{Operation, Outcome, Record, Tag},
+    kvd::setting,
+    pace::stretched,
     relay::Relay,
 };
 
@@ -30,7 +32,10 @@ const OPERATIONS: usize = 10_000;
 const FAULTS: usize = 20;
 /// Few, so that calls wait for each other when connections hang.
 const CONNECTIONS: &str = "5";
-const REQUEST_TIMEOUT: &str = "2s";
+
+fn request_timeout() -> Duration {
+    stretched(Duration::from_secs(2))
+}
 
 /// What the run is about, and what came of it so far.
 pub(super) struct Run {
@@ -76,7 +81,7 @@ impl Service {
 pub(super) async fn start(env: &Env, relay: Option<&Relay>) -> Kvd {
     let kvd = env
         .kvd()
-        .arg("--request-timeout", REQUEST_TIMEOUT)
+        .arg("--request-timeout", setting(request_timeout()))
         .arg("--database-max-connections", CONNECTIONS)
         // What went wrong, not ten thousand requests.
         .env("RUST_LOG", "warn");
