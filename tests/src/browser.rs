@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    Env,
+    env::Env,
     pace::{PATIENCE, stretched, timeout},
     process,
 };

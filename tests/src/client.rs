@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    Answer,
+    answer::Answer,
     pace::{PATIENCE, timeout},
 };
 

@@ -7,10 +7,10 @@ use std::{
 };
 
 use crate::{
-    Engine, Kvd,
     database::Database,
+    engine::Engine,
     kvctl::{self, Kvctl},
-    kvd::{Process, Start},
+    kvd::{Kvd, Processes, Start},
     server::Server,
 };
 
@@ -22,7 +22,7 @@ struct Inner {
     server: Arc<Server>,
     database: Database,
     directory: PathBuf,
-    processes: Mutex<Vec<Arc<Process>>>,
+    processes: Processes,
     extra: Mutex<Vec<Arc<Database>>>,
     notes: Mutex<Vec<String>>,
 }
@@ -34,7 +34,7 @@ impl Env {
             server: Arc::clone(server),
             database: Database::migrated(server).await?,
             directory,
-            processes: Mutex::default(),
+            processes: Processes::default(),
             extra: Mutex::default(),
             notes: Mutex::default(),
         })))
@@ -83,19 +83,19 @@ impl Env {
     /// A `kvd` on the test's database, to be given more settings.
     #[must_use]
     pub fn kvd(&self) -> Start {
-        Start::on(self, &self.0.database)
+        self.kvd_on(&self.0.database)
     }
 
     /// A `kvd` on another database.
     #[must_use]
     pub fn kvd_on(&self, database: &Database) -> Start {
-        Start::on(self, database)
+        Start::on(&self.0.processes, &self.0.directory, database)
     }
 
     /// A `kvd` with no setting at all.
     #[must_use]
     pub fn kvd_bare(&self) -> Start {
-        Start::bare(self)
+        Start::bare(&self.0.processes, &self.0.directory)
     }
 
     /// A `kvctl` on the test's database.
@@ -134,15 +134,10 @@ impl Env {
         lock(&self.0.notes).push(note);
     }
 
-    pub(crate) fn watch(&self, process: &Arc<Process>) {
-        lock(&self.0.processes).push(Arc::clone(process));
-    }
-
     /// Stops and removes everything; what went wrong meanwhile.
     pub(crate) async fn finish(&self) -> Vec<String> {
-        let processes = lock(&self.0.processes).clone();
         let mut wrong = Vec::new();
-        for process in &processes {
+        for process in self.0.processes.all() {
             wrong.extend(process.finish().await.err());
         }
         self.0.database.remove().await;
@@ -158,7 +153,7 @@ impl Env {
     /// Notes and logs, for the report of a failure.
     pub(crate) fn story(&self) -> String {
         let mut story = lock(&self.0.notes).join("\n");
-        for process in lock(&self.0.processes).iter() {
+        for process in self.0.processes.all() {
             let log = process.log();
             let lines: Vec<&str> = log.lines().collect();
             let last = &lines[lines.len().saturating_sub(40)..];

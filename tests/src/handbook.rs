@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path, process::Command};
 
-use crate::{Env, process::binary};
+use crate::{binaries::binary, env::Env};
 
 /// A block of code of the handbook.
 #[derive(Clone)]

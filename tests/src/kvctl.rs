@@ -15,8 +15,9 @@ use tokio::{
 };
 
 use crate::{
+    binaries::binary,
     pace::{PATIENCE, timeout},
-    process::{self, Output, binary},
+    process::{self, Output},
 };
 
 /// A call of `kvctl`; `.await` runs it.
@@ -79,7 +80,7 @@ impl Kvctl {
     ///
     /// If it cannot be started.
     #[must_use]
-    pub fn spawn(mut self) -> Running {
+    pub fn spawn(mut self) -> RunningKvctl {
         self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -88,7 +89,7 @@ impl Kvctl {
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
-        Running {
+        RunningKvctl {
             child,
             stdin,
             stdout: tokio::spawn(read_all(stdout)),
@@ -118,14 +119,14 @@ async fn read_all(mut pipe: impl AsyncRead + Unpin) -> Vec<u8> {
 }
 
 /// A `kvctl` that runs.
-pub struct Running {
+pub struct RunningKvctl {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: JoinHandle<Vec<u8>>,
     stderr: JoinHandle<Vec<u8>>,
 }
 
-impl Running {
+impl RunningKvctl {
     /// Writes to its standard input.
     pub async fn send(&mut self, bytes: &[u8]) {
         if let Some(stdin) = &mut self.stdin {

@@ -20,10 +20,12 @@ use tokio::{
 };
 
 use crate::{
-    Client, Env, Wire,
+    binaries::binary,
+    client::Client,
     database::Database,
     pace::{PATIENCE, stretched, timeout},
-    process::{self, Output, binary},
+    process::{self, Output},
+    wire::Wire,
 };
 
 /// What kvd gives a request by default.
@@ -37,7 +39,7 @@ pub fn setting(time: Duration) -> String {
 
 /// How to start a `kvd`. Everything is in the environment, so that `.arg` overrides it.
 pub struct Start {
-    env: Env,
+    processes: Processes,
     directory: PathBuf,
     args: Vec<OsString>,
     variables: BTreeMap<String, OsString>,
@@ -46,10 +48,10 @@ pub struct Start {
 
 impl Start {
     /// With nothing set at all.
-    pub(crate) fn bare(env: &Env) -> Self {
+    pub(crate) fn bare(processes: &Processes, directory: &Path) -> Self {
         Self {
-            env: env.clone(),
-            directory: env.directory().to_owned(),
+            processes: processes.clone(),
+            directory: directory.to_owned(),
             args: Vec::new(),
             variables: BTreeMap::new(),
             descriptors: None,
@@ -57,8 +59,8 @@ impl Start {
     }
 
     /// On this database and a free port, without a rate limit; on a slow machine with more time for a request.
-    pub(crate) fn on(env: &Env, database: &Database) -> Self {
-        let start = Self::bare(env)
+    pub(crate) fn on(processes: &Processes, directory: &Path, database: &Database) -> Self {
+        let start = Self::bare(processes, directory)
             .env("DATABASE_URL", database.url())
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("RATE_LIMIT", "0")
@@ -97,7 +99,7 @@ impl Start {
         self
     }
 
-    /// It may have no more open files than so many, whatever it tries.
+    /// It may have no more open files than this, whatever it tries.
     #[must_use]
     pub fn descriptors(mut self, limit: u64) -> Self {
         self.descriptors = Some(limit);
@@ -156,8 +158,24 @@ impl Start {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         let process = Arc::new(Process::new(command.spawn().expect("kvd starts")));
-        self.env.watch(&process);
+        self.processes.watch(&process);
         process
+    }
+}
+
+/// Every `kvd` that a test has started.
+#[derive(Clone, Default)]
+pub(crate) struct Processes(Arc<Mutex<Vec<Arc<Process>>>>);
+
+impl Processes {
+    fn watch(&self, process: &Arc<Process>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Arc::clone(process));
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Process>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.clone()
     }
 }
 
@@ -242,7 +260,7 @@ pub(crate) struct Process {
     child: tokio::sync::Mutex<Child>,
     stdout: Collected,
     stderr: Collected,
-    /// The exit code, once somebody has waited for it.
+    /// The exit code, once the process has been waited for.
     ended: Mutex<Option<i32>>,
 }
 

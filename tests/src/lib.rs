@@ -4,6 +4,7 @@
 //! * [`suite`] runs a list of tests on each chosen engine and says what was tested
 //! * [`slowest`] names the tests that took longest
 //! * [`mod@env`] is what a test is given: its database, its directory, its processes
+//! * [`binaries`] builds and finds what is tested
 //! * [`kvd`] and [`kvctl`] drive the two binaries, [`terminal`] gives kvctl a pseudo-terminal
 //! * [`client`] asks kvd over HTTP, [`wire`] over a bare socket, byte for byte; both give an [`answer`]
 //! * [`browser`] is a real one without a network, for the explorer
@@ -35,6 +36,7 @@
 //! ```
 
 pub mod answer;
+pub mod binaries;
 pub mod browser;
 pub mod client;
 pub mod database;

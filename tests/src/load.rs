@@ -12,7 +12,7 @@ use std::{
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    Answer,
+    answer::Answer,
     client::Call,
     pace::{PATIENCE, Progress, Stopwatch, timeout},
 };

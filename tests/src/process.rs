@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::OnceLock,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use nix::{
@@ -63,45 +63,6 @@ pub fn code(status: ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| -status.signal().unwrap_or_default())
-}
-
-/// `kvd` or `kvctl`, built beside this test binary.
-///
-/// # Errors
-///
-/// If it is missing, or older than its sources: testing yesterday's binary would prove nothing.
-pub fn binary(name: &str) -> Result<PathBuf, String> {
-    let test = env::current_exe().map_err(|e| format!("cannot find the test binary: {e}"))?;
-    // target/<profile>/deps/e2e-<hash>
-    let directory = test.ancestors().nth(2).unwrap_or(Path::new("."));
-    let path = directory.join(name);
-    let Ok(built) = path.metadata().and_then(|m| m.modified()) else {
-        return Err(format!(
-            "{} is missing; run: cargo build --workspace",
-            path.display()
-        ));
-    };
-    match newer_source(&path.with_extension("d"), built) {
-        Some(source) => Err(format!(
-            "{name} is older than {source}; run: cargo build --workspace"
-        )),
-        None => Ok(path),
-    }
-}
-
-/// Cargo's list of the sources (`kvd: a.rs b.rs`): the first changed after `built`.
-fn newer_source(list: &Path, built: SystemTime) -> Option<String> {
-    let list = fs::read_to_string(list).ok()?;
-    let (_, sources) = list.split_once(": ")?;
-    sources
-        .split_whitespace()
-        .find(|source| {
-            Path::new(source)
-                .metadata()
-                .and_then(|m| m.modified())
-                .is_ok_and(|changed| changed > built)
-        })
-        .map(str::to_owned)
 }
 
 /// The first of these directories, or of `PATH`, that holds the program.

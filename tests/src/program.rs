@@ -11,9 +11,9 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    Env,
+    env::Env,
     process::{self, command, find, wait_for},
-    server,
+    server::private,
 };
 
 /// Debian keeps servers out of an ordinary user's path.
@@ -68,29 +68,29 @@ impl Program {
         user: &str,
         arguments: [&str; N],
         listens: SocketAddr,
-    ) -> Running {
+    ) -> RunningProgram {
         let name = self.name;
         let program = find(name, &SBIN);
         let program =
             program.unwrap_or_else(|| panic!("{name} is missing (apt-get install {name})"));
-        let user = server::unprivileged(user).unwrap_or_else(|e| panic!("{e}"));
+        let user = private::unprivileged(user).unwrap_or_else(|e| panic!("{e}"));
         let user = user.as_ref();
         let mut command = command(&program, Signal::SIGKILL);
         command.args(arguments);
         let prepared = fs::create_dir_all(&self.directory)
             .map_err(|e| e.to_string())
-            .and_then(|()| server::run_as(user, &self.directory, &mut command))
+            .and_then(|()| private::run_as(user, &self.directory, &mut command))
             .and_then(|()| {
                 let mut files = self.files.iter();
                 files.try_for_each(|(name, content)| {
-                    server::write(user, &self.directory.join(name), content)
+                    private::write(user, &self.directory.join(name), content)
                 })
             });
         prepared.unwrap_or_else(|e| panic!("{name}: {e}"));
         let log = self.directory.join("log");
-        let started = server::spawn(command, log.clone(), Signal::SIGTERM);
+        let started = private::spawn(command, log.clone(), Signal::SIGTERM);
         let child = started.unwrap_or_else(|e| panic!("{name}: {e}")).child;
-        let mut running = Running { child, log };
+        let mut running = RunningProgram { child, log };
         let waited = wait_for(|| match running.child.try_wait() {
             Ok(None) => TcpStream::connect(listens).map_err(|e| e.to_string()),
             _ => panic!("{name} ended: {}", running.log()),
@@ -101,12 +101,12 @@ impl Program {
 }
 
 /// It ends when this is dropped.
-pub struct Running {
+pub struct RunningProgram {
     child: Child,
     log: PathBuf,
 }
 
-impl Running {
+impl RunningProgram {
     /// What it has said so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -114,7 +114,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         process::send(self.child.id(), Signal::SIGTERM);
         let ended = wait_for(|| match self.child.try_wait() {

@@ -16,10 +16,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::Runtime;
 
 use crate::{
-    Engine, Env,
-    engine::{Choice, Choices},
+    binaries::{self, binary},
+    engine::{Choice, Choices, Engine},
+    env::Env,
     pace,
-    process::binary,
     server::Purpose,
     slowest,
     stage::Stage,
@@ -167,6 +167,7 @@ impl Suite {
             let trials = names.map(|name| Trial::test(name, || Ok(()))).collect();
             return Ok(libtest_mimic::run(args, trials).exit_code());
         }
+        binaries::build()?;
         binary("kvd").and(binary("kvctl"))?;
         pace::set_stretch();
         let runtime = Runtime::new().map_err(|e| format!("no runtime: {e}"))?;

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    Answer,
+    answer::Answer,
     pace::{PATIENCE, timeout},
 };
 

@@ -199,7 +199,6 @@ async fn any_key_and_value_come_back_as_they_went_in(env: Env) {
     let kvd = env.start().await;
     let mut random = env.random();
     let mut model = BTreeMap::new();
-    let mut wire = kvd.wire().await;
     for _ in 0..100 {
         let key = text(&mut random, 12, |c| !c.is_ascii_control());
         if key == "." || key == ".." {
@@ -212,6 +211,7 @@ async fn any_key_and_value_come_back_as_they_went_in(env: Env) {
         assert_eq!(written.json()["value"], json!(value), "{key:?}");
         model.insert(key, value);
     }
+    let mut wire = kvd.wire().await;
     for (key, value) in &model {
         let read = wire.ask("GET", &item(key), "").await.expect(200);
         assert_eq!(

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr, fs, future::IntoFuture, os::unix::ffi::OsStrExt, process::Stdio, time::Duration,
 };
 
-use tests::{Env, pace::Stopwatch};
+use tests::{Env, binaries::binary, pace::Stopwatch};
 use tokio::{process::Command, task::JoinSet};
 
 use crate::kvctl::said::{assert_failed, commands};
@@ -169,7 +169,7 @@ async fn the_examples_of_the_help_work(env: Env) {
     for direction in ["up", "down", "status", "fresh"] {
         all.push(format!("migrate {direction}"));
     }
-    let kvctl = tests::process::binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
+    let kvctl = binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
     let directory = kvctl.parent().expect("it is in a directory").display();
     for command in all {
         for example in examples(&env, &command).await {

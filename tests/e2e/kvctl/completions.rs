@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use tests::Env;
+use tests::{Env, binaries::binary};
 use tokio::process::Command;
 
 use crate::kvctl::said::{assert_failed, commands};
@@ -38,7 +38,7 @@ async fn completions_know_every_command(env: Env) {
 
 /// What bash offers for these words, the last of which is being typed.
 async fn completed(words: &[&str]) -> Vec<String> {
-    let kvctl = tests::process::binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
+    let kvctl = binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
     let line = words.join(" ");
     let (current, before) = (words[words.len() - 1], words[words.len() - 2]);
     let script = format!(

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use tests::{
     Engine, Env,
+    binaries::binary,
     pace::{PATIENCE, timeout},
     process::{self, Output},
 };
@@ -33,7 +34,7 @@ tests::list! {
 
 /// An export whose reader is the test.
 fn spawn(env: &Env) -> (Child, BufReader<ChildStdout>) {
-    let program = process::binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
+    let program = binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
     let mut child = Command::new(program)
         .arg("export")
         .env("DATABASE_URL", env.database().url())

@@ -4,7 +4,9 @@ use std::{fs, process::Stdio};
 
 use serde_json::Value;
 use tests::{
-    Env, item,
+    Env,
+    binaries::binary,
+    item,
     pace::{PATIENCE, timeout},
     process,
 };
@@ -83,7 +85,7 @@ async fn get_of_a_missing_key_is_exit_code_1(env: Env) {
 
 /// `kvctl` writing into what the test chooses.
 fn into(env: &Env, words: &[&str], stdout: Stdio) -> Child {
-    let program = process::binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
+    let program = binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
     Command::new(program)
         .args(words)
         .env("DATABASE_URL", env.database().url())

@@ -10,7 +10,7 @@ use sea_orm::{
 };
 use tests::{
     Engine, Env,
-    kvctl::Running,
+    kvctl::RunningKvctl,
     pace::{PATIENCE, Stopwatch, timeout},
 };
 use tokio::time::sleep;
@@ -39,7 +39,7 @@ pub(crate) fn lines(count: usize) -> Vec<u8> {
 }
 
 /// An import that has read some lines and waits for more.
-pub(crate) async fn reading(env: &Env) -> Running {
+pub(crate) async fn reading(env: &Env) -> RunningKvctl {
     let mut import = env.kvctl(["import", "-"]).spawn();
     import.send(&lines(30_000)).await;
     import
@@ -76,7 +76,7 @@ async fn begin(env: &Env) -> DatabaseTransaction {
 
 /// An import that waits for [`lock`]. Nothing outside shows when it does, so its progress is awaited
 /// in what the engines tell of sessions; on SQLite, which tells nothing, for a while.
-async fn storing(env: &Env, flags: &[&str]) -> Running {
+async fn storing(env: &Env, flags: &[&str]) -> RunningKvctl {
     let mut import = env.kvctl(["import", "-"]).args(flags).spawn();
     import.send(&lines(30_000)).await;
     import.close();

@@ -5,6 +5,7 @@ use std::{fmt::Write, process::Stdio};
 use serde_json::Value;
 use tests::{
     Engine, Env,
+    binaries::binary,
     pace::{PATIENCE, timeout},
     process,
 };
@@ -228,7 +229,7 @@ async fn many_items_are_listed_to_the_last(env: Env) {
 
 async fn who_stops_reading_is_no_failure(env: Env) {
     insert_many(&env, 2_500).await;
-    let kvctl = process::binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
+    let kvctl = binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
     for form in ["text", "table", "json", "ndjson"] {
         let mut child = Command::new(&kvctl)
             .args(["list", "-o", form])

@@ -4,7 +4,8 @@ use std::{fs, process::Stdio, time::Duration};
 
 use tests::{
     Env,
-    kvctl::Running,
+    binaries::binary,
+    kvctl::RunningKvctl,
     pace::{PATIENCE, timeout},
 };
 use tokio::{io::AsyncReadExt, process::Command, time::sleep};
@@ -29,7 +30,7 @@ fn peak(pid: u32) -> u64 {
         .expect("VmHWM")
 }
 
-async fn fill(import: &mut Running) {
+async fn fill(import: &mut RunningKvctl) {
     let value = "v".repeat(VALUE_BYTES);
     for n in 0..ITEMS {
         let line = format!("{{\"key\":\"k{n:06}\",\"value\":\"{value}\"}}\n");
@@ -49,7 +50,7 @@ async fn import_and_export_run_in_bounded_memory_however_slow_the_reader_is(env:
     );
     assert!(most < MOST_KB, "import: {most} kB");
 
-    let program = tests::process::binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
+    let program = binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
     let mut export = Command::new(program)
         .arg("export")
         .env("DATABASE_URL", env.database().url())

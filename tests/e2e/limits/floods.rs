@@ -11,6 +11,7 @@ use std::{
 use nix::sys::signal::Signal;
 use tests::{
     Client, Engine, Env, Kvd, Wire, item,
+    kvd::setting,
     load::{Load, Told, together, told, until},
     pace::stretched,
     process::{cpu_time, resident},
@@ -211,13 +212,15 @@ async fn pages_for_clients_that_never_read_are_bounded(
 /// Each row takes its time, as it does where it has to come from a slow disk.
 async fn slow_lists_keep_nobody_from_single_items(env: Env) {
     let kvd = env.kvd().arg("--database-max-connections", "4");
-    let kvd = kvd.arg("--request-timeout", "50s").start().await;
+    let patience = stretched(Duration::from_secs(30));
+    let kvd = kvd.arg("--request-timeout", setting(patience));
+    let kvd = kvd.start().await;
     kvd.create_all((0..30).map(|n| format!("k-{n}"))).await;
     let database = env.database();
     let _ = database.execute("ALTER TABLE items RENAME TO stored").await;
     let view = format!(
         "CREATE VIEW items AS SELECT * FROM stored WHERE pg_sleep({}) IS NOT NULL",
-        stretched(Duration::from_millis(50)).as_secs_f64()
+        stretched(Duration::from_millis(20)).as_secs_f64()
     );
     let _ = database.execute(&view).await;
     let client = Client::clone(&kvd);

@@ -14,7 +14,7 @@ use tests::{
     openssl::{Authority, openssl},
     pace::stretched,
     process::{free_port, lasting_port},
-    program::{Program, Running},
+    program::{Program, RunningProgram},
     relay::Relay,
 };
 
@@ -74,7 +74,7 @@ impl Place {
 pub(crate) struct HaProxy {
     pub(crate) address: SocketAddr,
     authority: Authority,
-    _running: Running,
+    _running: RunningProgram,
 }
 
 impl HaProxy {

@@ -12,7 +12,7 @@ use tests::{
     load::told,
     openssl::{Authority, openssl},
     process::free_port,
-    program::{Program, Running},
+    program::{Program, RunningProgram},
     relay::Relay,
 };
 
@@ -38,7 +38,7 @@ tests::list! {
 struct Nginx {
     address: SocketAddr,
     authority: Authority,
-    _running: Running,
+    _running: RunningProgram,
 }
 
 impl Nginx {

@@ -15,7 +15,7 @@ use tests::{
     load::{together, told},
     pace::stretched,
     process::free_port,
-    program::{Program, Running},
+    program::{Program, RunningProgram},
 };
 
 use crate::faults::{
@@ -47,7 +47,7 @@ const SESSIONS: i64 = 3;
 struct PgBouncer {
     /// The database by way of it, as the handbook writes it.
     url: String,
-    running: Running,
+    running: RunningProgram,
 }
 
 fn pgbouncer(env: &Env, shown: Block) -> PgBouncer {

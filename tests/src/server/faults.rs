@@ -12,11 +12,11 @@ use reqwest::Url;
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use tokio::time::sleep;
 
-use super::{Place, Private, Server};
 use crate::{
     engine::Engine,
     pace::{PATIENCE, Stopwatch, stretched},
     process,
+    server::{Place, Server, private::Private},
 };
 
 /// The user kvd is when the test wants to refuse it something: an ordinary one.

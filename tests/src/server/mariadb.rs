@@ -7,8 +7,10 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::User};
 
-use super::{Private, Purpose, password, run, run_as, spawn, unprivileged, write};
-use crate::process::{command, find};
+use crate::{
+    process::{command, find},
+    server::private::{Private, Purpose, password, run, run_as, spawn, unprivileged, write},
+};
 
 /// Debian keeps the server out of an ordinary user's path.
 const SBIN: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];

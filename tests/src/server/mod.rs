@@ -1,28 +1,27 @@
 //! Database servers: private throw-away ones, or those of one's own.
 
 mod faults;
+
 mod mariadb;
+
 mod postgres;
+pub(crate) mod private;
 
 use std::{
-    fs::{self, File},
-    os::unix::fs::{PermissionsExt, chown},
+    fs,
     path::{Path, PathBuf},
-    process::{Child, Command},
     sync::Mutex,
 };
 
-use nix::{
-    sys::signal::Signal,
-    unistd::{Uid, User},
-};
 use reqwest::Url;
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr, Statement};
 
+pub use self::private::Purpose;
 use crate::{
     engine::{Choice, Engine},
     pace::{PATIENCE, Stopwatch, stretched},
     process::{self, wait_for},
+    server::private::{Private, tail},
 };
 
 /// A server ready for [`crate::database`] to make databases on.
@@ -38,25 +37,6 @@ pub struct Server {
 enum Place {
     Server { url: Url, admin: DatabaseConnection },
     Directory(PathBuf),
-}
-
-/// What a private server is started for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Many tests at a time: as fast as can be, with nothing to lose.
-    Sharing,
-    /// Tests that break it, one at a time: durable, and on a port that nobody takes while it is down.
-    Breaking,
-}
-
-/// A server of ours.
-pub(crate) struct Private {
-    /// To start it once more.
-    command: Command,
-    pub(crate) child: Child,
-    /// The signal on which it ends at once; its data is thrown away.
-    stop: Signal,
-    log: PathBuf,
 }
 
 impl Server {
@@ -173,11 +153,11 @@ pub async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
     sea_orm::Database::connect(options).await
 }
 
-type Start = fn(&Path, u16, Purpose) -> Result<(String, Private), String>;
+type StartServer = fn(&Path, u16, Purpose) -> Result<(String, Private), String>;
 
 /// Makes the directory, gives it to the unprivileged user, and starts the server on a free port.
 fn start(
-    start: Start,
+    start: StartServer,
     directory: &Path,
     purpose: Purpose,
 ) -> Result<(String, Option<Private>), String> {
@@ -241,81 +221,4 @@ async fn version(engine: Engine, on: &DatabaseConnection) -> Result<String, DbEr
         Engine::Mysql => format!("MySQL {number}"),
         Engine::Sqlite => format!("SQLite {number} (embedded)"),
     })
-}
-
-/// The database servers refuse to run as root: then one of these users runs them.
-pub(crate) fn unprivileged(preferred: &str) -> Result<Option<User>, String> {
-    if !Uid::effective().is_root() {
-        return Ok(None);
-    }
-    [preferred, "nobody"]
-        .iter()
-        .find_map(|name| User::from_name(name).ok().flatten())
-        .map(Some)
-        .ok_or_else(|| format!("neither a user '{preferred}' nor 'nobody' to run the server as"))
-}
-
-/// Lets `user` own `directory` and run `command`.
-pub(crate) fn run_as(
-    user: Option<&User>,
-    directory: &Path,
-    command: &mut Command,
-) -> Result<(), String> {
-    use std::os::unix::process::CommandExt;
-
-    command.current_dir(directory);
-    let Some(user) = user else { return Ok(()) };
-    command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
-    chown(directory, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-        .and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o700)))
-        .map_err(|e| format!("{}: {e}", directory.display()))
-}
-
-/// Writes a file into the server's directory that only the server's user can read.
-pub(crate) fn write(user: Option<&User>, file: &Path, content: &str) -> Result<(), String> {
-    let owner = user.map(|user| user.uid.as_raw());
-    fs::write(file, content)
-        .and_then(|()| chown(file, owner, None))
-        .and_then(|()| fs::set_permissions(file, fs::Permissions::from_mode(0o600)))
-        .map_err(|e| format!("{}: {e}", file.display()))
-}
-
-/// Others on this machine must not get in, not even while a test runs.
-fn password() -> String {
-    std::iter::repeat_with(fastrand::alphanumeric)
-        .take(20)
-        .collect()
-}
-
-/// Starts the server itself; its output goes to `log`.
-pub(crate) fn spawn(mut command: Command, log: PathBuf, stop: Signal) -> Result<Private, String> {
-    let fail = |e: std::io::Error| format!("{}: {e}", log.display());
-    let file = File::create(&log).map_err(fail)?;
-    let child = command
-        .stdout(file.try_clone().map_err(fail)?)
-        .stderr(file)
-        .spawn()
-        .map_err(|e| format!("{:?}: {e}", command.get_program()))?;
-    Ok(Private {
-        command,
-        child,
-        stop,
-        log,
-    })
-}
-
-/// Runs a set-up command to its end.
-fn run(mut command: Command, what: &str) -> Result<(), String> {
-    let output = command.output().map_err(|e| format!("{what}: {e}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    Err(format!("{what}: {}", String::from_utf8_lossy(&said).trim()))
-}
-
-fn tail(log: &Path) -> String {
-    let log = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().rev().take(5).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
 }

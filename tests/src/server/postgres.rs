@@ -7,8 +7,10 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use super::{Private, Purpose, password, run, run_as, spawn, unprivileged, write};
-use crate::process::{command, find};
+use crate::{
+    process::{command, find},
+    server::private::{Private, Purpose, password, run, run_as, spawn, unprivileged, write},
+};
 
 /// Makes a cluster below `directory` and starts it.
 ///
