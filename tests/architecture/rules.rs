@@ -46,9 +46,6 @@ pub(crate) const MEETING_PLACES: &[(&str, &str, &str)] =
 /// Words that no file of a room may use.
 pub(crate) const FORBIDDEN_WORDS: &[(&str, &[&str])] = &[("store", &["poem", "StatusCode"])];
 
-/// Names that several types of a crate may have, since each part has one of its own.
-pub(crate) const MAY_REPEAT: &[&str] = &["Settings", "Metrics"];
-
 /// The most lines of a function, without its documentation and attributes.
 pub(crate) const FUNCTION: usize = 40;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    rules::{FILE, FORBIDDEN_WORDS, FUNCTION, HOUSE, MAY_REPEAT, WHY_LONG},
+    rules::{FILE, FORBIDDEN_WORDS, FUNCTION, HOUSE, WHY_LONG},
     source::{SourceFile, Tree},
 };
 
@@ -31,10 +31,8 @@ pub(crate) fn types_of_one_name(tree: &Tree) -> Vec<String> {
     let mut places: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for file in tree.files.iter().filter(|file| file.module.is_some()) {
         for (name, line) in &file.contents.types {
-            if !MAY_REPEAT.contains(&name.as_str()) {
-                let of_name = places.entry((&file.of_crate, name)).or_default();
-                of_name.push(format!("{}:{line}", file.path));
-            }
+            let of_name = places.entry((&file.of_crate, name)).or_default();
+            of_name.push(format!("{}:{line}", file.path));
         }
     }
     let repeated = places.into_iter().filter(|(_, places)| places.len() > 1);

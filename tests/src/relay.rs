@@ -245,9 +245,7 @@ async fn pass(client: &mut TcpStream, server: &mut TcpStream, line: &Line) {
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(n @ 1..) = from_client.read(&mut buffer).await {
             line.sent.fetch_add(n as u64, Ordering::SeqCst);
-            if line.loses_answer_to(&buffer[..n]) {
-                lost.store(true, Ordering::SeqCst);
-            }
+            lost.fetch_or(line.loses_answer_to(&buffer[..n]), Ordering::SeqCst);
             if let Some(refusal) = line.refusal(opened, &buffer[..n]) {
                 // The other half takes it for as long as this one runs.
                 let _ = refuse.send(refusal);

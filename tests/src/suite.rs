@@ -49,6 +49,14 @@ pub struct Test {
     pub run: Run,
 }
 
+impl Test {
+    /// Which topic it belongs to of those that begin first; all others come after them.
+    fn turn(&self) -> usize {
+        let first = FIRST.iter().position(|topic| self.module.ends_with(topic));
+        first.unwrap_or(FIRST.len())
+    }
+}
+
 /// Where a test runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
@@ -156,10 +164,7 @@ impl Suite {
             let trial = Trial::test(full_name(choice, test), || Ok(()));
             !args.is_filtered_out(&trial)
         });
-        planned.sort_by_key(|(choice, test)| {
-            let place = FIRST.iter().position(|topic| test.module.ends_with(topic));
-            (place.unwrap_or(FIRST.len()), choice.name)
-        });
+        planned.sort_by_key(|(choice, test)| (test.turn(), choice.name));
         let (faults, planned) = planned
             .into_iter()
             .partition(|(_, test)| test.on.is_fault());

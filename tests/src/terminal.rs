@@ -102,6 +102,7 @@ impl Seen {
 /// # Panics
 ///
 /// If there is no pseudo-terminal to be had, or kvctl does not end.
+// Long: both ends of a terminal are opened, used and closed in one order.
 pub async fn run(kvctl: Kvctl, columns: u16, on: &[Stream]) -> Seen {
     let size = Winsize {
         ws_row: 50,

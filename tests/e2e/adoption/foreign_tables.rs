@@ -64,6 +64,7 @@ async fn a_foreign_table_items_is_refused_untouched(env: Env) {
 }
 
 /// What makes ours something else, and the word for it.
+// Long: it is one table of cases.
 fn changes(engine: Engine) -> Vec<(&'static str, &'static str)> {
     match engine {
         Engine::Postgres => vec![

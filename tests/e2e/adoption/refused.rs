@@ -58,6 +58,7 @@ async fn assert_changes_refused(env: &Env, changes: &[(&str, &str)]) {
     assert_refused(env, &cases).await;
 }
 
+// Long: it is one table of cases.
 async fn other_columns_are_refused(env: Env) {
     let changes = [
         ("ALTER TABLE items ADD COLUMN owner text", "owner"),
@@ -120,6 +121,7 @@ async fn other_columns_are_refused(env: Env) {
     assert_changes_refused(&env, &changes).await;
 }
 
+// Long: it is one table of cases.
 async fn other_indexes_and_constraints_are_refused(env: Env) {
     let changes = [
         ("ALTER TABLE items DROP CONSTRAINT items_key_key", "key"),

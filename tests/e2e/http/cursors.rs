@@ -257,6 +257,7 @@ async fn cursor_with_another_prefix_is_400(env: Env) {
     let _second = next(&kvd, &first, "&prefix=").await.expect("more");
 }
 
+// Long: it is one table of cases.
 async fn a_broken_cursor_is_400(env: Env) {
     let kvd = env.start().await;
     kvd.create_all(numbered(3)).await;

@@ -94,6 +94,7 @@ async fn dot_and_dot_dot_are_no_keys(env: Env) {
     }
 }
 
+// Long: it is one table of cases.
 async fn everything_else_is_a_key(env: Env) {
     let kvd = env.start().await;
     let keys = [
@@ -167,6 +168,7 @@ async fn everything_else_is_a_key(env: Env) {
     );
 }
 
+// Long: it is one table of cases.
 async fn keys_are_compared_byte_for_byte(env: Env) {
     let kvd = env.start().await;
     let keys = [

@@ -240,6 +240,7 @@ async fn keys_only_leaves_out_the_values(env: Env) {
     );
 }
 
+// Long: it is one table of cases.
 async fn unknown_and_repeated_parameters_are_400(env: Env) {
     let kvd = env.start().await;
     let _item = kvd.create("a", "").await;

@@ -64,6 +64,7 @@ async fn prefix_has_no_wildcards(env: Env) {
     assert_prefixes(&kvd, &all, &prefixes).await;
 }
 
+// Long: it is one table of cases.
 async fn prefix_ends_where_its_successor_begins(env: Env) {
     let kvd = env.start().await;
     // The last code points of each length in UTF-8, the gap of the surrogates, and the last of all.

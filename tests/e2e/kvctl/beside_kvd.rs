@@ -112,6 +112,15 @@ async fn two_imports_of_the_same_keys_both_end(env: Env) {
     assert_eq!(versions, [4]);
 }
 
+/// Each import raises every version by one.
+async fn import_again_and_again(env: &Env, keys: usize) {
+    for round in 0..3 {
+        let text = lines((0..keys).rev(), &format!("import {round}"));
+        let import = env.kvctl(["import", "-", "--on-conflict", "overwrite"]);
+        let _done = import.stdin(text).await.expect(0);
+    }
+}
+
 async fn puts_deletes_and_imports_at_once_lose_nothing(env: Env) {
     const KEYS: usize = 200;
     let kvd = env.kvd().arg("--request-timeout", "50s").start().await;
@@ -125,14 +134,7 @@ async fn puts_deletes_and_imports_at_once_lose_nothing(env: Env) {
         let (env, kvd) = (env.clone(), (*kvd).clone());
         tasks.spawn(async move {
             match writer {
-                // Each raises every version by one.
-                0 => {
-                    for round in 0..3 {
-                        let text = lines((0..KEYS).rev(), &format!("import {round}"));
-                        let import = env.kvctl(["import", "-", "--on-conflict", "overwrite"]);
-                        let _done = import.stdin(text).await.expect(0);
-                    }
-                }
+                0 => import_again_and_again(&env, KEYS).await,
                 1 => {
                     for n in (0..KEYS).rev() {
                         let _put = kvd.put(&item(&format!("k{n:05}")), "kvd").await.expect(200);
@@ -217,6 +219,7 @@ async fn locked(env: &Env, key: &str) {
     timeout(PATIENCE, locked).await.expect("the row is locked");
 }
 
+// Long: it is one story, whose steps depend on each other.
 async fn half_way_only_writers_of_keys_already_stored_wait(env: Env) {
     // Before, at and far behind the key that the test has locked; and not in the file.
     let (stored, awaited, later, other) = ("k00002", "k06000", "k11000", "k00002-other");

@@ -134,6 +134,7 @@ async fn an_existing_key_is_named_with_its_line(env: Env) {
     assert_eq!((count(&env).await, get(&env, "y").await), (2, "old".into()));
 }
 
+// Long: it is one story, whose steps depend on each other.
 async fn of_a_key_on_two_lines_the_first_or_the_last_counts(env: Env) {
     // So far apart that nothing that is sent or merged at once has both.
     let far = [

@@ -74,6 +74,7 @@ async fn keys_and_values_arrive_byte_for_byte(env: Env) {
     }
 }
 
+// Long: it is one table of cases.
 async fn every_kind_of_bad_line_is_named_by_its_number(env: Env) {
     let line = |key: &str, value: &str| lines([(key, value)]).trim_end().as_bytes().to_vec();
     let text = [

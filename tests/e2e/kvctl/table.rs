@@ -37,6 +37,7 @@ fn table_lines(screen: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+// Long: it is one table of texts, and what must be true of each.
 async fn a_table_fits_the_terminal(env: Env) {
     let long = [
         "v".repeat(500),

@@ -1,7 +1,7 @@
 //! The log: one line for each request.
 
 use serde_json::Value;
-use tests::{Answer, Client, Env, Kvd, load::until};
+use tests::{Answer, Client, Engine, Env, Kvd, load::until};
 
 tests::list! {
     Once =>
@@ -14,7 +14,9 @@ tests::list! {
         without_rust_log_requests_that_did_not_fail_are_no_lines,
         a_wrong_rust_log_is_exit_code_2,
         the_settings_in_force_are_said_at_start,
-        what_every_request_meets_is_said_a_few_times_and_then_counted
+        what_every_request_meets_is_said_a_few_times_and_then_counted;
+    Only(Engine::Postgres) =>
+        a_failure_that_its_client_does_not_wait_for_is_said_once_with_its_id
 }
 
 /// The one line about the request with this id.
@@ -231,4 +233,44 @@ async fn what_every_request_meets_is_said_a_few_times_and_then_counted(env: Env)
     let log = kvd.log();
     let said = log.lines().filter(|line| line.contains("ERROR")).count();
     assert!((1..=30).contains(&said), "{said} errors in: {log}");
+}
+
+async fn a_failure_that_its_client_does_not_wait_for_is_said_once_with_its_id(env: Env) {
+    let database = env.database();
+    for sql in [
+        "CREATE TABLE word ()",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         WHILE NOT EXISTS (SELECT FROM word) LOOP PERFORM pg_sleep(0.01); END LOOP; \
+         RAISE EXCEPTION 'refused by a trigger'; END $$",
+        "CREATE TRIGGER refuse BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ] {
+        database.execute(sql).await;
+    }
+    // The database must not end the statement before the word is given.
+    let kvd = env.kvd().env("REQUEST_TIMEOUT", "10m").start().await;
+    let mut client = kvd.wire().await;
+    let body = r#"{"key":"a","value":"b"}"#;
+    let head = format!(
+        "POST /items/ HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: not-waited-for\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.send(head).await;
+    until("the write is under way", async || {
+        let sleeping = "SELECT count(*) FROM pg_stat_activity \
+                        WHERE wait_event = 'PgSleep' AND datname = current_database()";
+        database.value::<i64>(sleeping).await == 1
+    })
+    .await;
+    drop(client);
+    until("kvd knows that the client is gone", async || {
+        // The scrape is a request too.
+        kvd.metric("kvd_http_requests_in_flight").await < 2.0
+    })
+    .await;
+    database.execute("INSERT INTO word DEFAULT VALUES").await;
+    let line = line_of(&kvd, "not-waited-for").await;
+    assert_holds(&line, &["refused by a trigger", "internal"]);
+    let _ended = kvd.stop().await;
+    assert_eq!(kvd.log().matches("refused by a trigger").count(), 1);
 }

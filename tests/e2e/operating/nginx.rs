@@ -64,6 +64,19 @@ fn plain() -> Block {
         .with("auth_basic           kvd;", "auth_basic off;")
 }
 
+/// What Debian's nginx.conf does around it, without what only root may do.
+fn around_it(program: &Program) -> String {
+    let directories = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let directories = directories.map(|name| format!("{name}_temp_path {};\n", program.path(name)));
+    format!(
+        "daemon off; master_process off; pid {}; error_log stderr; events {{}}\n\
+         http {{ access_log off; {} include {}; }}\n",
+        program.path("pid"),
+        directories.concat(),
+        program.path("kvd.conf"),
+    )
+}
+
 /// Runs this configuration before a kvd.
 fn nginx(env: &Env, kvd: SocketAddr, shown: Block) -> Nginx {
     let port = free_port().expect("a port");
@@ -78,16 +91,7 @@ fn nginx(env: &Env, kvd: SocketAddr, shown: Block) -> Nginx {
         .with("/etc/nginx/kvd.pem", &program.path("kvd.pem"))
         .with("/etc/nginx/kvd.key", &program.path("kvd.key"))
         .with("/etc/nginx/kvd.htpasswd", &program.path("kvd.htpasswd"));
-    // What Debian's nginx.conf does around it, without what only root may do.
-    let directories = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let directories = directories.map(|name| format!("{name}_temp_path {};\n", program.path(name)));
-    let main = format!(
-        "daemon off; master_process off; pid {}; error_log stderr; events {{}}\n\
-         http {{ access_log off; {} include {}; }}\n",
-        program.path("pid"),
-        directories.concat(),
-        program.path("kvd.conf"),
-    );
+    let main = around_it(&program);
     let prefix = program.directory().display().to_string();
     let running = program
         .file("nginx.conf", main)

@@ -98,14 +98,8 @@ fn tried(history: &[&Record], ids: &[i64], done: &mut [bool], table: &Table) -> 
         for id in possible {
             let mut table = table.clone();
             let does = table.run(operation, id);
-            let fits = does == Some(outcome)
-                || (does.is_some() && outcome == Unknown)
-                || matches!(
-                    (operation, does, outcome),
-                    (Create(_), Some(Refused(_)), Exists)
-                );
             done[n] = true;
-            let found = fits && tried(history, ids, done, &table);
+            let found = fits(operation, does, outcome) && tried(history, ids, done, &table);
             done[n] = false;
             if found {
                 return true;
@@ -113,4 +107,14 @@ fn tried(history: &[&Record], ids: &[i64], done: &mut [bool], table: &Table) -> 
         }
     }
     false
+}
+
+/// Whether what it did may have been told so.
+fn fits(operation: Operation, does: Option<Outcome>, told: Outcome) -> bool {
+    does == Some(told)
+        || (does.is_some() && told == Unknown)
+        || matches!(
+            (operation, does, told),
+            (Create(_), Some(Refused(_)), Exists)
+        )
 }

@@ -7,9 +7,9 @@ use crate::history::{
     check::check,
     proof::{A1, B1, Line, history},
     record::{
-        Operation::{Create, Delete, Read, Update, Upsert},
+        Operation::{self, Create, Delete, Read, Update, Upsert},
         Outcome::{Created, Deleted, Exists, Found, Missing, NotDone, Refused, Unknown, Updated},
-        Record, Tag,
+        Record, Tag, Value,
     },
 };
 
@@ -29,15 +29,7 @@ fn true_history(random: &mut Rng, operations: u64, overlap: u64, odds: u8) -> Ve
             true => tags[random.usize(tags.len().saturating_sub(3)..tags.len())],
             false => tags[tags.len() - 1],
         };
-        let operation = match random.u8(..12) {
-            0..4 => Read,
-            4 => Create(n),
-            5 => Update(n, None),
-            6 | 7 => Update(n, Some(tag)),
-            8 | 9 => Upsert(n),
-            10 => Delete(None),
-            _ => Delete(Some(tag)),
-        };
+        let operation = any_operation(random, n, tag);
         let lost = random.u8(..odds);
         let outcome = match lost {
             0 => NotDone,
@@ -60,6 +52,18 @@ fn true_history(random: &mut Rng, operations: u64, overlap: u64, odds: u8) -> Ve
     });
     let lines: Vec<Line> = lines.collect();
     history(&lines)
+}
+
+fn any_operation(random: &mut Rng, value: Value, tag: Tag) -> Operation {
+    match random.u8(..12) {
+        0..4 => Read,
+        4 => Create(value),
+        5 => Update(value, None),
+        6 | 7 => Update(value, Some(tag)),
+        8 | 9 => Upsert(value),
+        10 => Delete(None),
+        _ => Delete(Some(tag)),
+    }
 }
 
 /// One outcome becomes another.

@@ -5,7 +5,7 @@
 //! nobody knows has no answer: its moment may be any after its call, or never come.
 //!
 //! * [`check()`] judges a history of one key; histories of different keys are independent of each other
-//! * [`record`] is one operation as its client saw it
+//! * `record` is one operation as its client saw it
 //! * `model` is one item and what each operation does to it
 //! * `search` looks for an order that explains all answers
 

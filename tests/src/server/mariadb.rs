@@ -46,20 +46,24 @@ pub(super) fn start(
     write(user.as_ref(), &init, &sql)?;
 
     let mut mariadbd = in_directory(&server, directory, user.as_ref())?;
+    configure(&mut mariadbd, port, purpose);
     mariadbd.arg(format!("--init-file={}", init.display()));
+    let url = format!("mysql://kvd:{password}@127.0.0.1:{port}/mysql");
+    let private = spawn(mariadbd, directory.join("log"), Signal::SIGKILL)?;
+    Ok((url, private))
+}
+
+fn configure(mariadbd: &mut Command, port: u16, purpose: Purpose) {
     mariadbd.arg(format!("--port={port}"));
     mariadbd.args([
         "--bind-address=127.0.0.1",
         "--skip-name-resolve",
         "--max-connections=300",
+        "--default-time-zone=+05:45",
     ]);
-    mariadbd.arg("--default-time-zone=+05:45");
     if purpose == Purpose::Sharing {
         mariadbd.arg("--innodb-flush-log-at-trx-commit=0");
     }
-    let url = format!("mysql://kvd:{password}@127.0.0.1:{port}/mysql");
-    let private = spawn(mariadbd, directory.join("log"), Signal::SIGKILL)?;
-    Ok((url, private))
 }
 
 fn programs() -> Option<(PathBuf, PathBuf)> {

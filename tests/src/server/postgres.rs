@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use nix::sys::signal::Signal;
@@ -49,6 +50,14 @@ pub(super) fn start(
         .arg("-D")
         .arg(&data)
         .args(["-p", &port.to_string()]);
+    configure(&mut postgres, purpose);
+    run_as(user.as_ref(), directory, &mut postgres)?;
+    let url = format!("postgres://kvd:{password}@127.0.0.1:{port}/postgres");
+    let private = spawn(postgres, directory.join("log"), Signal::SIGQUIT)?;
+    Ok((url, private))
+}
+
+fn configure(postgres: &mut Command, purpose: Purpose) {
     for setting in [
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
@@ -60,10 +69,6 @@ pub(super) fn start(
     if purpose == Purpose::Sharing {
         postgres.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
     }
-    run_as(user.as_ref(), directory, &mut postgres)?;
-    let url = format!("postgres://kvd:{password}@127.0.0.1:{port}/postgres");
-    let private = spawn(postgres, directory.join("log"), Signal::SIGQUIT)?;
-    Ok((url, private))
 }
 
 /// The directory of `initdb` and `postgres`: by `PATH`, else Debian's newest, which it keeps out of the path.
