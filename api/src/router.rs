@@ -64,11 +64,9 @@ pub(crate) fn endpoints(
     }
 
     let middleware = Middleware::new(config, metrics);
+    let limiter = limiter(config, metrics, &middleware.limiter_metrics);
     Endpoints {
-        public: middleware.around(
-            public,
-            limiter(config, metrics, &middleware.limiter_metrics),
-        ),
+        public: middleware.around(public, limiter),
         admin: middleware.around(status(), None),
     }
 }

@@ -57,7 +57,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     if migrate_first {
         migration::up(&migration_connection(config)?, |_| ()).await?;
     }
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new());
     let settings = store_settings(config);
     let store = Store::new(&settings, &metrics, log_failure)?;
     let (set_phase, phase) = watch::channel(Phase::Serving);

@@ -178,8 +178,8 @@ fn an_import_by_way_of_the_map_or_of_all_of_the_parent_is_named() {
 #[test]
 fn two_types_of_one_name_name_both_files() {
     let tree = Tree::new(&[
-        ("cli/src/a.rs", "pub struct Line; struct Settings;"),
-        ("cli/src/b.rs", "enum Line {} struct Settings;"),
+        ("cli/src/a.rs", "pub struct Line;"),
+        ("cli/src/b.rs", "enum Line {}"),
         ("entity/src/a.rs", "type Line = u8;"),
     ]);
     let found = shape::types_of_one_name(&tree);

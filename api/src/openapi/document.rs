@@ -285,7 +285,7 @@ mod tests {
             max_value_bytes: 262_144,
             time: RequestTime(Duration::from_secs(5)),
         };
-        let store = Store::new(&settings, &Metrics::default(), log_failure).unwrap();
+        let store = Store::new(&settings, &Metrics::new(), log_failure).unwrap();
         let described = DocumentSettings {
             quota: Some(Quota {
                 limit: 60,
