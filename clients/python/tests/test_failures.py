@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from kvd_client import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conftest import Connect
@@ -328,16 +329,15 @@ def test_after_the_deadline_nothing_is_sent(connect: Connect, write: str) -> Non
 
 @every_write
 def test_a_write_that_could_not_be_sent_is_unavailable(connect: Connect, write: str) -> None:
-    with pytest.raises(Unavailable) as caught:
-        WRITES[write](connect(f"http://127.0.0.1:{free_port()}", deadline=0.2))
+    with refusing_port() as port, pytest.raises(Unavailable) as caught:
+        WRITES[write](connect(f"http://127.0.0.1:{port}", deadline=0.2))
     assert caught.value.status is None
     assert caught.value.__cause__ is not None
 
 
 @every_write
 def test_a_write_waits_for_a_server_that_is_not_there_yet(connect: Connect, write: str) -> None:
-    port = free_port()
-    with ThreadPoolExecutor() as threads:
+    with refusing_port() as port, ThreadPoolExecutor() as threads:
         written = threads.submit(WRITES[write], connect(f"http://127.0.0.1:{port}"))
         assert not wait([written], timeout=0.1).done
         with serve(SERVED.get(write, ITEM), port=port) as server:
@@ -353,8 +353,10 @@ def test_an_update_whose_answer_is_lost_is_not_begun_again(connect: Connect) -> 
         assert server.requests[1].headers["if-match"] == '"1-1"'
 
 
-def free_port() -> int:
-    """A port that refuses connections."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port that refuses connections and that no other program takes, until ours listens there."""
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]

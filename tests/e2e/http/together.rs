@@ -1,6 +1,6 @@
 //! Requests that arrive together and may be sent together: each gets its own answer, as if it had come alone.
 
-use tests::{Answer, Client, Engine, Env, item, load::together};
+use tests::{Answer, Client, Engine, Env, item, kvd::Kvd, load::together};
 
 tests::list! {
     EveryEngine =>
@@ -33,8 +33,13 @@ fn key(n: usize) -> String {
     format!("k-{n}")
 }
 
+/// Each of hundreds of requests is answered, however long a slow machine takes for those before it.
+async fn patient(env: &Env) -> Kvd {
+    env.kvd().arg("--request-timeout", "50s").start().await
+}
+
 async fn writes_that_arrive_together_have_each_its_own_outcome(env: Env) {
-    let kvd = env.start().await;
+    let kvd = patient(&env).await;
     let all = KINDS.len() * OF_EACH;
     let existing = (0..all).filter(|n| KINDS[n % KINDS.len()].1);
     kvd.create_all(existing.map(key)).await;
@@ -93,7 +98,7 @@ async fn send(kvd: Client, n: usize) -> (usize, Answer) {
 }
 
 async fn reads_that_arrive_together_have_each_its_own_item(env: Env) {
-    let kvd = env.start().await;
+    let kvd = patient(&env).await;
     kvd.create_all((0..100).map(key)).await;
     // Some keys are asked for several times, some do not exist, and some differ in case only.
     let answers = together(600, |n| {
@@ -118,7 +123,7 @@ async fn reads_that_arrive_together_have_each_its_own_item(env: Env) {
 }
 
 async fn one_key_written_by_many_at_once_counts_every_write(env: Env) {
-    let kvd = env.start().await;
+    let kvd = patient(&env).await;
     let _created = kvd.create("hot", "0").await;
     let answers = together(100, |n| {
         let kvd = Client::clone(&kvd);
@@ -137,7 +142,7 @@ async fn one_key_written_by_many_at_once_counts_every_write(env: Env) {
 async fn a_value_that_the_database_refuses_fails_no_other_write(env: Env) {
     let refused = "ALTER TABLE items ADD CHECK (value <> 'refused')";
     env.database().execute(refused).await;
-    let kvd = env.start().await;
+    let kvd = patient(&env).await;
     let answers = together(200, |n| {
         let value = if n % 20 == 0 { "refused" } else { "fine" };
         let put = kvd.put(&format!("{}?upsert=true", item(&key(n))), value);
