@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
-from kvd_client.operations import Operations
+from kvd_client.errors import KvdError
+from kvd_client.operations import Operations, items_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 # Seconds. An attempt may take longer than kvd's REQUEST_TIMEOUT, when it answers 504.
 DEADLINE = 30.0
@@ -55,6 +57,14 @@ class _AsyncIo:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def _own(client: type[H]) -> H:
+    """A client of httpx. It takes proxies and certificates from the environment."""
+    try:
+        return client(timeout=ATTEMPT)
+    except Exception as error:
+        raise KvdError(f"httpx refuses what the environment says: {error}") from error
 
 
 def _run(awaitable: Awaitable[T]) -> T:
@@ -104,9 +114,10 @@ class Client:
     def __init__(
         self, base_url: str, *, deadline: float = DEADLINE, http: httpx.Client | None = None
     ) -> None:
-        self._http = http or httpx.Client(timeout=ATTEMPT)
+        url = items_url(base_url)
+        self._http = http or _own(httpx.Client)
         self._close_http = http is None
-        self._operations = Operations(base_url, deadline, _BlockingIo(self._http))
+        self._operations = Operations(url, deadline, _BlockingIo(self._http))
 
     create = _blocking(Operations.create)
     get = _blocking(Operations.get)
@@ -140,9 +151,10 @@ class AsyncClient(Operations):
     def __init__(
         self, base_url: str, *, deadline: float = DEADLINE, http: httpx.AsyncClient | None = None
     ) -> None:
-        self._http = http or httpx.AsyncClient(timeout=ATTEMPT)
+        url = items_url(base_url)
+        self._http = http or _own(httpx.AsyncClient)
         self._close_http = http is None
-        super().__init__(base_url, deadline, _AsyncIo(self._http))
+        super().__init__(url, deadline, _AsyncIo(self._http))
 
     async def aclose(self) -> None:
         """Closes the connections."""

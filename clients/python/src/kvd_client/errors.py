@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,8 @@ class KvdError(Exception):
         return f"{self.detail} [{', '.join(known)}]" if known else self.detail
 
 
-class InvalidRequest(KvdError):
-    """The key, the value or another argument breaks a rule of kvd (400)."""
+class InvalidRequest(KvdError, ValueError):
+    """The key, the value or another argument breaks a rule of kvd (400), or cannot be sent."""
 
 
 class NotFound(KvdError):
@@ -88,6 +89,9 @@ class OutcomeUnknown(KvdError):
     """
 
 
+# What reading an answer raises that is not kvd's: JSON that is none, or is another document.
+NOT_KVDS = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
+
 _BY_CODE: Mapping[str, type[KvdError]] = {
     "invalid-request": InvalidRequest,
     "invalid-key": InvalidRequest,
@@ -105,14 +109,35 @@ _BY_CODE: Mapping[str, type[KvdError]] = {
 # Before any byte of the request was sent.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
+# No attempt can send it: a URL or a host name that is none, a port or a time limit beyond the
+# system's numbers.
+_UNSENDABLE = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, OverflowError)
 
-def from_failure(failure: httpx.RequestError, *, write: bool) -> KvdError:
-    """The exception for a request that got no answer."""
-    lost = write and not isinstance(failure, _NOT_SENT)
-    kind = OutcomeUnknown if lost else Unavailable
+
+def from_failure(failure: Exception, *, write: bool) -> KvdError:
+    """The exception for a request that got no answer; httpx lets errors of other libraries out."""
+    kind: type[KvdError] = KvdError
+    if isinstance(failure, _UNSENDABLE) or _is_no_request(failure):
+        kind = InvalidRequest
+    elif isinstance(failure, _NOT_SENT):
+        kind = Unavailable
+    elif write:
+        kind = OutcomeUnknown
+    elif isinstance(failure, httpx.RequestError):
+        kind = Unavailable
     error = kind(f"{type(failure).__name__}: {failure}")
     error.__cause__ = failure
     return error
+
+
+def _is_no_request(failure: Exception) -> bool:
+    """Whether h11 refused to make a request of it, such as for the bytes of a header.
+
+    Over HTTP/2 a failure of this type may also come after the request was sent.
+    """
+    mapped = failure.__cause__ if isinstance(failure, httpx.LocalProtocolError) else None
+    origin = mapped and mapped.__context__
+    return type(origin).__module__.partition(".")[0] == "h11"
 
 
 def from_answer(response: httpx.Response, *, write: bool) -> KvdError:
@@ -138,7 +163,7 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
         return {}
     try:
         problem = response.json()
-    except ValueError:
+    except NOT_KVDS:
         return {}
     return problem if isinstance(problem, dict) else {}
 
@@ -157,9 +182,9 @@ def _by_status(status: int, *, write: bool) -> type[KvdError]:
 
 
 def _etag(headers: Mapping[str, str]) -> str | None:
-    # Proxies that compress answers weaken their tags.
+    # Proxies that compress answers weaken their tags, or rename them.
     etag = headers.get("ETag")
-    return etag and etag.removeprefix("W/").strip('"')
+    return etag and re.sub("-(gzip|br)$", "", etag.removeprefix("W/").strip('"'))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -168,7 +193,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     if value.isdecimal():
         return float(value)
     try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
+        at = parsedate_to_datetime(value).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (at.astimezone(timezone.utc) - datetime.now(timezone.utc)).total_seconds())
+    return max(0.0, (at - datetime.now(timezone.utc)).total_seconds())

@@ -24,7 +24,7 @@ class Item:
 
     @classmethod
     def from_json(cls, document: Any) -> Item:
-        """Raises `KeyError`, `TypeError` or `ValueError` if the document is no item."""
+        """Raises one of `errors.NOT_KVDS` if the document is no item."""
         return cls(
             key=document["key"],
             value=document["value"],

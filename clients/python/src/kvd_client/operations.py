@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from kvd_client.errors import KvdError
 
 T = TypeVar("T")
+
+# Characters of a key or a prefix in a URL. Those that kvd takes have at most 1536; URLs of more
+# than 8000 need not be understood (RFC 9110, section 4.1), and httpx sends none above 65536.
+_LONGEST_PART = 4_000
 
 
 class Io(Protocol):
@@ -60,11 +65,8 @@ class Operations:
     the client's counts.
     """
 
-    def __init__(self, base_url: str, deadline: float, io: Io) -> None:
-        url = httpx.URL(base_url)
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError(f"{base_url!r} is no http:// or https:// URL")
-        self._items_url = f"{base_url.rstrip('/')}/items/"
+    def __init__(self, items_url: str, deadline: float, io: Io) -> None:
+        self._items_url = items_url
         self._deadline = deadline
         self._io = io
 
@@ -226,11 +228,14 @@ class Operations:
                 response = await self._io.request(
                     method, url, headers=headers, content=content, timeout=timeout
                 )
-            except httpx.RequestError as failure:
+            except RuntimeError:
+                # The httpx client was closed, or is used wrongly.
+                raise
+            except Exception as failure:
                 error = errors.from_failure(failure, write=write)
             else:
                 if response.is_success:
-                    with suppress(KeyError, TypeError, ValueError):
+                    with suppress(*errors.NOT_KVDS):
                         return read(response)
                 error = errors.from_answer(response, write=write)
             if not isinstance(error, RateLimited | Unavailable):
@@ -263,10 +268,36 @@ def _within(timeout: httpx.Timeout, until: float) -> httpx.Timeout:
     left = until - time.monotonic()
     if left <= 0:
         raise Unavailable("The deadline has passed: nothing was sent")
+    # Longer than the system can wait: no limit.
+    if left > threading.TIMEOUT_MAX:
+        return timeout
     steps = timeout.as_dict().items()
     return httpx.Timeout(
         **{step: left if most is None else min(most, left) for step, most in steps}
     )
+
+
+def items_url(base_url: str) -> str:
+    """The URL of the items of a kvd; raises `InvalidRequest` if the base is none."""
+    try:
+        url = httpx.URL(base_url)
+        # What the system's resolver does, too late, with a label of more than 63 characters.
+        url.host.encode("idna")
+    except (httpx.InvalidURL, ValueError) as error:
+        raise _no_base(str(error)) from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise _no_base("scheme and host are needed")
+    if url.port is not None and not 0 < url.port <= 65_535:
+        raise _no_base(f"{url.port} is no port")
+    if url.query or url.fragment or base_url.endswith(("?", "#")):
+        raise _no_base("a query or a fragment cannot stand before the path of an item")
+    return f"{base_url.rstrip('/')}/items/"
+
+
+def _no_base(why: str) -> InvalidRequest:
+    # Without the URL itself, which may hold a password.
+    detail = f"The base URL is no http:// or https:// URL of a kvd: {why}"
+    return InvalidRequest(detail, code="invalid-request")
 
 
 def _segment(key: str) -> str:
@@ -274,21 +305,33 @@ def _segment(key: str) -> str:
     # Percent-encoded or not, these would be another path than that of an item.
     if key in ("", ".", ".."):
         raise InvalidRequest(f"{key!r} is no key", code="invalid-key")
-    return quote(_utf8("key", key), safe="")
+    return _encoded("key", key)
 
 
 def _query(prefix: str, **parameters: str | int) -> str:
-    return "?" + urlencode({"prefix": _utf8("prefix", prefix), **parameters}, quote_via=quote)
+    return f"?prefix={_encoded('prefix', prefix)}&{urlencode(parameters, quote_via=quote)}"
+
+
+def _encoded(name: str, text: str) -> str:
+    """The text for a URL. What kvd can be asked it judges itself."""
+    encoded = quote(_utf8(name, text), safe="")
+    if len(encoded) > _LONGEST_PART:
+        detail = f"The {name} is too long: 512 bytes are the most"
+        raise InvalidRequest(detail, code=_code(name))
+    return encoded
 
 
 def _utf8(name: str, text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        code = "invalid-request" if name == "prefix" else f"invalid-{name}"
         detail = f"The {name} has a surrogate at {error.start}: it is no UTF-8"
-        raise InvalidRequest(detail, code=code) from error
+        raise InvalidRequest(detail, code=_code(name)) from error
     return text
+
+
+def _code(name: str) -> str:
+    return "invalid-request" if name == "prefix" else f"invalid-{name}"
 
 
 def _conditions(*, if_match: str | None = None, create_only: bool = False) -> dict[str, str]:
@@ -302,7 +345,7 @@ def _conditions(*, if_match: str | None = None, create_only: bool = False) -> di
     return headers
 
 
-# How an answer is read. `KeyError`, `TypeError` and `ValueError` say that it is not kvd's.
+# How an answer is read. One of `errors.NOT_KVDS` says that it is not kvd's.
 
 
 def _item(response: httpx.Response) -> Item:
