@@ -51,7 +51,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .and_then(|matches| Kvctl::from_arg_matches(&matches).map_err(settings::explain));
     error::exit(match parsed {
         Ok(kvctl) => kvctl.run(),
-        Err(SettingsError::Help(text)) => output::text(&text),
+        Err(SettingsError::Help(page)) => output::help(&page),
         Err(SettingsError::Invalid(line)) => {
             Err(CliError::Usage(format!("{line} (see kvctl --help)")))
         }

@@ -4,7 +4,8 @@
 //!
 //! - `kvctl`: the command line, and the run of one command; `context`: what a command works with.
 //! - `commands`: a file for each command; `arguments`: what several of them take.
-//! - `load`: stores many items, all or nothing; `ndjson`: reads them; `interrupt`: Ctrl-C.
+//! - `load`: stores many items, all or nothing; `ndjson`: reads them; `other_formats`: names what is no
+//!   NDJSON; `interrupt`: Ctrl-C.
 //! - `output`, `table`, `progress`: what people and programs see; `escape`: text that cannot command
 //!   a terminal.
 //! - `error`: what can go wrong, and the exit codes; `explain`: the database's errors in words.
@@ -19,6 +20,7 @@ mod interrupt;
 mod kvctl;
 mod load;
 mod ndjson;
+mod other_formats;
 mod output;
 mod progress;
 mod table;

@@ -5,7 +5,7 @@ use std::io::{BufRead, Read};
 use entity::{Key, load::Line};
 use serde::{Deserialize, de::IgnoredAny};
 
-use crate::{arguments::MaxValueBytes, error::CliError};
+use crate::{arguments::MaxValueBytes, error::CliError, other_formats::OtherFormat};
 
 /// A byte order mark, as some editors put it in front.
 const MARK: &[u8] = "\u{feff}".as_bytes();
@@ -17,6 +17,8 @@ pub(crate) struct Items<R> {
     name: String,
     max: MaxValueBytes,
     number: u64,
+    /// Whether a line was read that is not empty.
+    begun: bool,
 }
 
 /// A line. What an export tells beside key and value is left unread.
@@ -42,6 +44,7 @@ impl<R: BufRead> Items<R> {
             name,
             max,
             number: 0,
+            begun: false,
         }
     }
 
@@ -57,14 +60,26 @@ impl<R: BufRead> Items<R> {
             return Ok(None);
         }
         self.number += 1;
-        if read == most && !line.ends_with(b"\n") {
-            return Err(self.wrong("it is longer than any item can be"));
-        }
         if self.number == 1 && line.starts_with(MARK) {
             line.drain(..MARK.len());
         }
+        if !self.begun {
+            self.begin(&line)?;
+        }
+        if read == most && !line.ends_with(b"\n") {
+            return Err(self.wrong("it is longer than any item can be"));
+        }
         line.truncate(line.trim_ascii_end().len());
         Ok(Some(line))
+    }
+
+    /// # Errors
+    /// The source begins like a file of another format.
+    fn begin(&mut self, line: &[u8]) -> Result<(), CliError> {
+        self.begun = !line.trim_ascii().is_empty();
+        let name = &self.name;
+        let wrong = |format| CliError::Failed(format!("{name}: {format}; nothing was written"));
+        OtherFormat::of(line).map_or(Ok(()), |format: OtherFormat| Err(wrong(format)))
     }
 
     fn item(&self, line: &[u8]) -> Result<Line, CliError> {

@@ -1,12 +1,18 @@
 //! What is written to standard output, and notes on standard error.
 
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::{
+    io::{self, BufWriter, IsTerminal, StdoutLock, Write},
+    sync::LazyLock,
+};
 
 use clap::ValueEnum;
 use entity::{ETag, Item, Time, read::ListedItem};
 use serde::{Serialize, Serializer};
 
-use crate::{error::CliError, escape::visible};
+use crate::{
+    error::CliError,
+    escape::{one_line, visible, visible_json},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -36,6 +42,12 @@ impl Format {
     }
 }
 
+/// Whether standard output is a terminal. The system is asked once, not for each of many items.
+pub(crate) fn for_a_person() -> bool {
+    static TERMINAL: LazyLock<bool> = LazyLock::new(|| io::stdout().is_terminal());
+    *TERMINAL
+}
+
 /// Standard output with a buffer, for what is written in many pieces.
 pub(crate) fn buffered() -> BufWriter<StdoutLock<'static>> {
     BufWriter::with_capacity(64 * 1024, io::stdout().lock())
@@ -57,12 +69,25 @@ pub(crate) fn text(text: &str) -> Result<(), CliError> {
         .map_err(stdout_error)
 }
 
-/// Writes a line.
+/// Writes a line: its control characters are escaped, for a terminal also what cannot be seen.
 ///
 /// # Errors
 /// Standard output cannot be written to.
 pub(crate) fn line(line: &str) -> Result<(), CliError> {
+    let line = if for_a_person() {
+        visible(line)
+    } else {
+        one_line(line)
+    };
     text(&format!("{line}\n"))
+}
+
+/// Writes the text of a help page, which shows values of the environment.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub(crate) fn help(page: &str) -> Result<(), CliError> {
+    page.lines().try_for_each(line)
 }
 
 /// Writes something to know to standard error.
@@ -76,8 +101,8 @@ pub(crate) fn note(text: &str) {
 /// # Errors
 /// Standard output cannot be written to.
 pub(crate) fn value(value: &str) -> Result<(), CliError> {
-    if io::stdout().is_terminal() {
-        line(value)
+    if for_a_person() {
+        text(&format!("{value}\n"))
     } else {
         text(value)
     }
@@ -135,7 +160,7 @@ pub(crate) fn members<V: Serialize>(
     let mut serializer = serde_json::Serializer::new(&mut text);
     let done = serializer.collect_map(members);
     done.map_err(|error| stdout_error(error.into()))?;
-    line(&String::from_utf8_lossy(&text))
+    json_line(&String::from_utf8_lossy(&text))
 }
 
 /// Writes one line of JSON.
@@ -144,5 +169,25 @@ pub(crate) fn members<V: Serialize>(
 /// Standard output cannot be written to.
 pub(crate) fn json(shown: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(shown).map_err(|error| stdout_error(error.into()))?;
-    line(&text)
+    json_line(&text)
+}
+
+fn json_line(document: &str) -> Result<(), CliError> {
+    if for_a_person() {
+        text(&format!("{}\n", visible_json(document)))
+    } else {
+        text(&format!("{document}\n"))
+    }
+}
+
+/// Writes a JSON document of many to what becomes standard output.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write_json(out: &mut dyn Write, shown: &impl Serialize) -> io::Result<()> {
+    if for_a_person() {
+        let document = serde_json::to_string(shown)?;
+        return out.write_all(visible_json(&document).as_bytes());
+    }
+    Ok(serde_json::to_writer(out, shown)?)
 }

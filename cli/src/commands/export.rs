@@ -15,7 +15,7 @@ use crate::{
     arguments,
     context::Context,
     error::CliError,
-    output::{self, Format, ItemJson, buffered, stdout_error},
+    output::{self, Format, ItemJson, buffered, for_a_person, stdout_error, write_json},
     progress::{self, Wiped, Work},
 };
 
@@ -52,8 +52,7 @@ impl Export {
             odd += u64::from(Key::new(item.key.as_str()).is_err());
             let mut shown = ItemJson::listed(&item);
             shown.etag = None;
-            serde_json::to_writer(&mut out, &shown)
-                .map_err(io::Error::from)
+            write_json(&mut out, &shown)
                 .and_then(|()| out.write_all(b"\n"))
                 .map_err(stdout_error)?;
             bar.0.inc(1);
@@ -71,7 +70,7 @@ impl Export {
 
 /// The bar of an export. The items are counted only if a terminal shows it.
 async fn bar(database: &DatabaseConnection, prefix: &Prefix) -> Result<ProgressBar, CliError> {
-    if io::stderr().is_terminal() && !io::stdout().is_terminal() {
+    if io::stderr().is_terminal() && !for_a_person() {
         let items = read::count(database, prefix).await?;
         Ok(progress::bar("exporting", Work::Items(items)))
     } else {

@@ -9,7 +9,6 @@ use crate::{
     commands::notes::{note_found, note_odd_keys},
     context::Context,
     error::CliError,
-    escape::visible,
     output,
 };
 
@@ -104,7 +103,7 @@ async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => visible(text).into_owned(),
+        Value::String(text) => text.clone(),
         Value::Array(names) if names.is_empty() => "none".to_owned(),
         Value::Array(names) => names.iter().map(shown).collect::<Vec<_>>().join(", "),
         other => other.to_string(),

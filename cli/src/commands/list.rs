@@ -1,6 +1,6 @@
 //! `kvctl list`
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use chrono::DateTime;
 use clap::Args;
@@ -14,8 +14,8 @@ use crate::{
     arguments,
     context::Context,
     error::CliError,
-    escape::visible,
-    output::{self, Format, ItemJson, buffered, stdout_error},
+    escape::{one_line, visible},
+    output::{self, Format, ItemJson, buffered, for_a_person, stdout_error, write_json},
     table::{Column, Table},
 };
 
@@ -52,7 +52,7 @@ impl List {
         let keys = self.keys;
         let mut writer = match context.output {
             Format::Table => Writer::table(keys),
-            Format::Text if io::stdout().is_terminal() => Writer::table(keys),
+            Format::Text if for_a_person() => Writer::table(keys),
             Format::Text => Writer::Lines(Box::new(buffered())),
             Format::Json => Writer::Array(Box::new(buffered()), false),
             Format::Ndjson => Writer::Ndjson(Box::new(buffered())),
@@ -105,16 +105,16 @@ impl Writer {
                 table.row(cells)
             }
             Self::Lines(out) => match &item.value {
-                Some(value) => writeln!(out, "{}\t{}", visible(&item.key), visible(value)),
-                None => writeln!(out, "{}", visible(&item.key)),
+                Some(value) => writeln!(out, "{}\t{}", one_line(&item.key), one_line(value)),
+                None => writeln!(out, "{}", one_line(&item.key)),
             },
             Self::Array(out, begun) => {
                 out.write_all(if *begun { b",\n" } else { b"[" })?;
                 *begun = true;
-                Ok(serde_json::to_writer(out, &ItemJson::listed(item))?)
+                write_json(out, &ItemJson::listed(item))
             }
             Self::Ndjson(out) => {
-                serde_json::to_writer(&mut *out, &ItemJson::listed(item))?;
+                write_json(out, &ItemJson::listed(item))?;
                 out.write_all(b"\n")
             }
         }
@@ -123,7 +123,7 @@ impl Writer {
     fn finish(self) -> io::Result<()> {
         match self {
             Self::Table(table) => {
-                if !table.finish()? && io::stdout().is_terminal() {
+                if !table.finish()? && for_a_person() {
                     output::note("no items");
                 }
                 Ok(())

@@ -8,12 +8,14 @@ mod delete;
 mod errors;
 mod export;
 mod get;
+mod hostile_text;
 mod import;
 mod import_lines;
 mod inspect;
 mod interrupted;
 mod list;
 mod memory;
+mod other_formats;
 mod put;
 pub(crate) mod said;
 mod seed;
@@ -31,12 +33,14 @@ tests::topics! {
     errors,
     export,
     get,
+    hostile_text,
     import,
     import_lines,
     inspect,
     interrupted,
     list,
     memory,
+    other_formats,
     put,
     seed,
     table,

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use serde_json::json;
 use tests::{
     Env,
     terminal::{
@@ -15,8 +14,6 @@ tests::list! {
     Once =>
         get_adds_a_newline_only_on_a_terminal,
         what_is_typed_is_read,
-        a_list_cannot_command_the_terminal,
-        messages_cannot_command_the_terminal,
         nothing_to_list_is_told_to_a_person_only,
         colour_is_for_terminals_and_can_be_turned_off,
         an_error_is_told_on_the_terminal,
@@ -83,72 +80,6 @@ async fn what_is_typed_is_read(env: Env) {
     let import = env.kvctl(["import", "-"]).stdin(item);
     let seen = terminal::run(import, 80, &[Stdin]).await.expect(0);
     assert_eq!(seen.stdout, "created 1, updated 0, skipped 0\n");
-}
-
-/// Sequences that change a terminal's title, colours or contents.
-const COMMANDS: [&str; 7] = [
-    "\u{1b}[31mred",
-    "\u{1b}]0;title\u{7}",
-    "\u{9b}2J",
-    "\u{9d}0;title\u{9c}",
-    "over\rwritten",
-    "back\u{8}\u{8}space",
-    "\u{7f}\u{85}\u{1}",
-];
-
-#[track_caller]
-fn assert_harmless(screen: &str) {
-    let screen = screen.replace("\r\n", "\n");
-    let command = screen.chars().find(|c| c.is_control() && *c != '\n');
-    assert_eq!(command, None, "{screen:?}");
-}
-
-async fn a_list_cannot_command_the_terminal(env: Env) {
-    for (number, command) in COMMANDS.iter().enumerate() {
-        let value = (*command).to_owned();
-        insert(&env, [(format!("value/{number}"), value)]).await;
-        insert(&env, [(format!("key/{command}"), "x".to_owned())]).await;
-    }
-    for words in [
-        &["list"][..],
-        &["list", "--keys"],
-        &["list", "-o", "table"],
-        &["list", "-o", "ndjson", "key/\u{1b}"],
-        &["inspect"],
-        &["inspect", "key/\u{9b}2J"],
-        &["inspect", "key/\u{1b}[31mred"],
-    ] {
-        let kvctl = env.kvctl([]).args(words);
-        let kvctl = kvctl.env("TERM", "xterm").env("NO_COLOR", "1");
-        let seen = terminal::run(kvctl, 80, ALL).await.expect(0);
-        assert_harmless(&seen.screen);
-        assert!(!seen.screen.is_empty(), "{words:?}");
-    }
-}
-
-async fn messages_cannot_command_the_terminal(env: Env) {
-    let line = |members| format!("{members}\n");
-    let stranger = line(json!({ "\u{1b}[31mx": 1 }));
-    let bad_key = line(json!({ "key": "\u{1b}[31mx", "value": "" }));
-    let twice = line(json!({ "key": "a\u{9b}2J", "value": "" })).repeat(2);
-    for (words, stdin) in [
-        (&["get", "\u{1b}[31mx"][..], ""),
-        (&["delete", "\u{1b}[31mx", "\u{9b}2J"], ""),
-        (&["put", "\u{1b}[31mx", "v"], ""),
-        (&["seed", "--prefix", "\u{1b}[31mx"], ""),
-        (&["import", "-"], &stranger),
-        (&["import", "-"], &bad_key),
-        (&["import", "-"], &twice),
-    ] {
-        let kvctl = env.kvctl([]).args(words).stdin(stdin);
-        let seen = terminal::run(kvctl.env("TERM", "xterm"), 80, STDERR).await;
-        assert_ne!(seen.code, 0, "{words:?}");
-        // Before it stand the progress and the colours, which command the terminal with good reason.
-        let said = seen.screen.rsplit("kvctl:\u{1b}[0m ").next();
-        let said = said.unwrap_or_default();
-        assert!(said.len() > 20, "{words:?}: {:?}", seen.screen);
-        assert_harmless(said);
-    }
 }
 
 async fn nothing_to_list_is_told_to_a_person_only(env: Env) {
