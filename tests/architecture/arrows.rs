@@ -1,4 +1,4 @@
-//! Who imports whom.
+//! Which file imports which.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! The wall: who may import whom, held against the `use` lines and paths of every crate of the workspace.
+//! The wall: which file may import which, held against the `use` lines and paths of every crate of the workspace.
 //!
 //! * `rules` is the plan, as tables: the place to amend when the plan changes
 //! * `source` reads the files of a tree, `imports` finds out which file names which

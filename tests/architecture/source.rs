@@ -12,7 +12,7 @@ pub(crate) struct SourceFile {
     /// From the root of the workspace, such as `api/src/store/mod.rs`.
     pub(crate) path: String,
     pub(crate) of_crate: String,
-    /// Its place below `src`; `None` for tests beside it, which nobody imports.
+    /// Its place below `src`; `None` for tests beside it, which no file imports.
     pub(crate) module: Option<Vec<String>>,
     pub(crate) text: String,
     pub(crate) contents: Contents,

@@ -69,7 +69,7 @@ async fn create_migrated(server: &Server, name: &str) -> Result<(), String> {
     }
 }
 
-/// Copies a database that nobody has open: its file, and its log if the last to close it left one.
+/// Copies a database that no program has open: its file, and its log if the last program to close it left one.
 fn copy_file(directory: &Path, from: &str, to: &str) -> io::Result<()> {
     fs::copy(directory.join(from), directory.join(to))?;
     let log = directory.join(format!("{from}-wal"));

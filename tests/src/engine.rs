@@ -37,7 +37,7 @@ impl Choices {
     ///
     /// # Errors
     ///
-    /// One line for the person who set a variable wrong.
+    /// One line for a person that has set a variable wrong.
     pub fn from_env() -> Result<Self, String> {
         let names = variable("KVD_TEST_ENGINES").unwrap_or_default();
         Self::new(

@@ -10,7 +10,7 @@
 //! * [`browser`] is a real one without a network, for the explorer
 //! * [`engine`], [`server`] and [`database`] choose, start and fill the database servers
 //! * [`load`] is many clients at once, each of which keeps what it was told
-//! * [`program`] starts somebody else's program, such as a proxy, with what the [`handbook`] shows
+//! * [`program`] starts a program of others, such as a proxy, with what the [`handbook`] shows
 //! * [`mod@openssl`] makes certificates
 //! * [`relay`] stands between kvd and its database, and counts; [`server`] can also be broken
 //! * [`history`] judges whether what the clients of a key were told can be true

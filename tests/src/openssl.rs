@@ -18,7 +18,7 @@ pub fn openssl(arguments: &[&str]) -> String {
 
 const NEW_KEY: &str = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
 
-/// Somebody who signs certificates.
+/// An authority, which signs certificates.
 pub struct Authority {
     directory: TempDir,
 }

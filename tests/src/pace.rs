@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_millis(95);
 /// … and this much work: more than what a scheduler grants at once to a thread that has slept.
 const WORK: Duration = Duration::from_millis(5);
 
-/// Beyond this a request would be given so long that nothing of what a test does would be seen.
+/// Beyond this factor a request would have more time than the faults of a test last, and would notice none.
 const MOST: u32 = 10;
 
 /// How many times its usual time everything is given that measures time by a clock.

@@ -151,7 +151,7 @@ pub fn wait_for<T>(mut probe: impl FnMut() -> Result<T, String>) -> Result<T, St
     }
 }
 
-/// A port nobody listens on just now.
+/// A port on which no program listens just now.
 ///
 /// # Errors
 ///
@@ -161,7 +161,8 @@ pub fn free_port() -> io::Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// A port nobody listens on, outside the range of those the kernel gives away: it stays free while its server is down.
+/// A port on which no program listens, outside the range of those the kernel gives away: it stays free while its server
+/// is down.
 /// From that range, a client of a server that is down could even be connected to itself.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Somebody else's program, such as a proxy, that runs for one test and ends with it.
+//! A program of others, such as a proxy, that runs for one test and ends with it.
 
 use std::{
     fs,

@@ -132,12 +132,12 @@ impl Relay {
         self.line.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// From now on nothing passes, on no connection, as if the network were gone: nobody is told.
+    /// From now on nothing passes, on no connection, as if the network were gone: neither side is told.
     pub fn swallow(&self) {
         self.line.hole.send_modify(|(open, _)| *open = true);
     }
 
-    /// New connections work again. Those that were open never will, and nobody is told that either.
+    /// New connections work again. Those that were open never will, and neither side is told that either.
     pub fn pass_again(&self) {
         self.line.hole.send_modify(|(open, times)| {
             *open = false;
@@ -146,7 +146,7 @@ impl Relay {
     }
 
     /// Passes on what is asked, but of what contains this text (all, if it is empty) loses the answers, and in the end
-    /// the connections: it has been done, and nobody was told.
+    /// the connections: the work has been done, and its client was not told.
     pub async fn lose_answers(&self, to: &'static str, time: Duration) {
         self.line.lose(Some(to));
         sleep(time).await;

@@ -95,7 +95,7 @@ impl Seen {
     }
 }
 
-/// Runs it to its end with these streams on a terminal of so many columns, the others being pipes.
+/// Runs it to its end with these streams on a terminal of this width, the others being pipes.
 ///
 /// What kvctl is to read is typed there, if its standard input is the terminal.
 ///
@@ -163,7 +163,7 @@ fn read(mut master: File) -> oneshot::Receiver<Vec<u8>> {
             match master.read(&mut buffer) {
                 Ok(n) if n > 0 => all.extend(&buffer[..n]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Nobody need be waiting for it any more.
+                // The test may have stopped waiting for it.
                 Ok(_) | Err(_) => break drop(sender.send(all)),
             }
         }

@@ -1,4 +1,4 @@
-//! A table `items` that is somebody else's: refused, the difference named, nothing touched.
+//! A table `items` of other software: refused, the difference named, nothing touched.
 
 use tests::{Engine, Env, database::Database};
 

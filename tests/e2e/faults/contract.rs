@@ -1,4 +1,4 @@
-//! What the fault tests share: a kvd that is quick to give up, and what the failure contract says of everybody.
+//! What the fault tests share: a kvd that is quick to give up, and what the failure contract says of every request.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -36,7 +36,7 @@ pub(crate) fn key_column(env: &Env) -> &'static str {
     }
 }
 
-/// Nobody can use the database: each is told so, in time.
+/// The database cannot be used: each request is told so, in time.
 pub(crate) async fn assert_unavailable(kvd: &Client) {
     let asked = together(6, |n| match n {
         0 => told(kvd.get("/items/a")),
@@ -153,7 +153,7 @@ pub(crate) async fn settled(env: &Env) {
     .await;
 }
 
-/// A write of one client, with the value nobody else writes.
+/// A write of one client, with a value that no other write has.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) key: String,
@@ -162,7 +162,7 @@ pub(crate) struct Written {
 }
 
 /// Each key was written by one client, one write after the other, from version `first` on: what the database holds is
-/// what that client was told, and where it was told that nobody knows (504, or nothing at all), either of the two.
+/// what that client was told. Of a write of unknown outcome (504, or no answer) it holds either of the two.
 pub(crate) async fn assert_as_told(env: &Env, first: i64, writes: &[Written]) {
     settled(env).await;
     let rows = rows(env).await;

@@ -118,7 +118,7 @@ async fn connections_that_never_answer_again_are_given_up(env: Env) {
     assert_pool_whole(&env, &kvd, 4).await;
 }
 
-/// As when a firewall forgets connections nobody uses: who uses them first waits in vain, and nobody after that.
+/// As when a firewall forgets idle connections: the first request to use one waits in vain, and none after it.
 async fn connections_that_died_unnoticed_are_found_out(env: Env) {
     let relay = Relay::to(env.database()).await;
     let kvd = start(&env, relay.url()).await;

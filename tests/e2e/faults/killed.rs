@@ -32,7 +32,7 @@ fn writers(kvd: &Kvd) -> Load<Written> {
         async move {
             let told = told(write).await;
             if told.status() == 0 {
-                // Nobody is there: the others get the machine.
+                // No kvd is there: the other tasks get the machine.
                 moment().await;
             }
             Written { key, value, told }

@@ -1,4 +1,4 @@
-//! Keys that somebody else's transaction has locked.
+//! Keys that a transaction of other software has locked.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn in_time() -> Duration {
     stretched(REQUEST_TIMEOUT + Duration::from_secs(1))
 }
 
-/// The longest wait of all others: two turns of those who try the locked key.
+/// The longest wait of all other requests: two turns of those that try the locked key.
 fn longest() -> Duration {
     stretched(Duration::from_secs(2))
 }
@@ -108,7 +108,7 @@ async fn who_waits_for_one_key_keeps_no_writer_of_another_waiting(env: Env) {
     assert_pool_whole(&env, &kvd, 16).await;
 }
 
-/// At once: before anybody could know that it is locked.
+/// They come at once: before any of them could find the key locked.
 async fn all_who_came_at_once_for_a_locked_key_are_told_in_time_and_nothing_follows(env: Env) {
     let kvd = faults::kvd(&env).start().await;
     let _created = kvd.create("locked-0", "first").await;
@@ -185,7 +185,7 @@ async fn others_keep_their_speed(
     moment().await;
     assert_speed(usual, &others(kvd, "meanwhile").await);
 
-    // Who has just begun to wait when the lock goes is not told that it was locked.
+    // A client that has just begun to wait when the lock goes is not told that the key was locked.
     let last = tokio::spawn(write(Client::clone(kvd), 0, WAITING));
     moment().await;
     lock.commit().await.expect("the lock goes");
@@ -235,8 +235,8 @@ async fn assert_counted(env: &Env, keys: usize, version: i64, writes: &[Written]
     }
 }
 
-/// Creates, updates, reads and deletes keys that nobody has locked, and reads one that somebody has; how long each
-/// request took, the shortest first.
+/// Creates, updates, reads and deletes keys that are not locked, and reads one that is; how long each request took,
+/// the shortest first.
 async fn others(kvd: &Kvd, name: &'static str) -> Vec<Duration> {
     let client = Client::clone(kvd);
     let load = Load::start(8, move |n, round| {

@@ -1,4 +1,4 @@
-//! Sessions that end again and again while everybody is at work.
+//! Sessions that end again and again while all clients are at work.
 
 use std::time::Duration;
 

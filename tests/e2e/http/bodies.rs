@@ -60,7 +60,7 @@ async fn a_body_beyond_every_value_is_413(env: Env) {
         .await;
     wire.answer().await.problem(413, "value-too-large");
 
-    // Neither white space nor a member nobody asked for is a way around it.
+    // Neither white space nor an unknown member is a way around it.
     for body in [
         format!("{}{{}}", " ".repeat(1_000_000)),
         format!("{{\"x\":\"{}\"}}", "v".repeat(1_000_000)),

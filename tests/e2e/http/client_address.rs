@@ -159,7 +159,7 @@ async fn client_ip_header_chooses_the_header(env: Env) {
     assert_eq!(by(&["198.51.100.7"]).await, 1);
     assert_eq!(by(&["198.51.100.7"]).await, 2);
     assert_eq!(by(&["198.51.100.8"]).await, 1);
-    // To the other header nobody listens.
+    // The other header is not read.
     assert_eq!(count(&kvd, &["198.51.100.7"]).await, 1);
     assert_eq!(count(&kvd, &["198.51.100.9"]).await, 2);
 }

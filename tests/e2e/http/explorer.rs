@@ -59,7 +59,7 @@ impl Explorer {
         Ok(operation)
     }
 
-    /// Nothing was asked of anybody but kvd, and the console got these complaints only, by their ends.
+    /// No server but kvd was asked, and the console got these complaints only, given by their ends.
     async fn expect_complaints(&self, expected: &[&str]) -> WebDriverResult<()> {
         let requested = self.browser.requested().await?;
         assert!(

@@ -304,7 +304,7 @@ async fn a_request_id_is_made_if_there_is_none_to_take_over(env: Env) {
         );
     }
     assert_eq!(ids.len(), 16, "each is made once: {ids:?}");
-    // Which of two is meant nobody knows.
+    // Which of the two is meant cannot be known.
     let twice = kvd
         .get("/livez")
         .header("X-Request-Id", "a")

@@ -1,4 +1,4 @@
-//! Many clients at once: who wins, and what the others are told.
+//! Many clients at once: which of them wins, and what the others are told.
 
 use std::{
     collections::BTreeSet,

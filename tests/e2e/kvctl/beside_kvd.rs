@@ -37,7 +37,7 @@ fn column(env: &Env) -> &'static str {
     }
 }
 
-/// A transaction of the test; on SQLite nobody else may write then.
+/// A transaction of the test; on SQLite no other session may write then.
 async fn begin(env: &Env) -> DatabaseTransaction {
     let options = match env.engine() {
         Engine::Sqlite => TransactionOptions {
@@ -192,7 +192,7 @@ async fn who_locks_an_item_by_its_id_does_not_wait_in_a_circle(env: Env) {
         .spawn();
     import.send(lines(0..3, "imported").as_bytes()).await;
     import.close();
-    // For the import to come that far. Did it not, nobody would wait at all.
+    // For the import to come to the locked key. If it did not, neither of the two would wait.
     sleep(Duration::from_millis(500)).await;
     let delete = theirs.execute_unprepared("DELETE FROM items WHERE id = 1");
     // The server may choose this transaction to break the circle.
@@ -206,7 +206,7 @@ async fn who_locks_an_item_by_its_id_does_not_wait_in_a_circle(env: Env) {
     assert!(done.text().ends_with(", skipped 0\n"), "{}", done.text());
 }
 
-/// Waits until somebody else has this row locked.
+/// Waits until another session has this row locked.
 async fn locked(env: &Env, key: &str) {
     let column = column(env);
     let row = format!("SELECT id FROM items WHERE {column} = '{key}' FOR UPDATE NOWAIT");

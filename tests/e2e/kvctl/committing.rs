@@ -21,7 +21,7 @@ tests::list! {
         a_connection_lost_in_the_commit_is_an_unknown_outcome
 }
 
-/// Makes every commit of an insert last for so long.
+/// Makes every commit of an insert last for this time.
 async fn slow_commits(env: &Env, seconds: f64) {
     env.database()
         .execute(&format!(

@@ -243,7 +243,7 @@ async fn a_user_without_a_right_is_told_so(env: Env) {
         let output = call(&env, &url, words).await;
         assert_told(output, 2, &["lacks a right", "grant it"]);
     }
-    // A role belongs to the server, which may be somebody's own.
+    // A role belongs to the server, which may have been given for the tests and stays.
     database.execute(&format!("DROP ROLE {user}")).await;
 }
 

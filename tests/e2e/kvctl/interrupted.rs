@@ -1,4 +1,4 @@
-//! A load that is interrupted, killed or refused leaves nothing, and what nobody else uses alone.
+//! A load that is interrupted, killed or refused leaves no item, no session and no lock.
 
 use std::{fs, time::Duration};
 
@@ -61,7 +61,7 @@ async fn lock(env: &Env) -> DatabaseTransaction {
     transaction
 }
 
-/// A transaction that may write; on SQLite nobody else may then. Elsewhere at the level of kvctl: at its default one
+/// A transaction that may write; on SQLite no other may then. Elsewhere at the level of kvctl: at its default one
 /// MariaDB would lock the gap before a key as well, and so nearly all of the import.
 async fn begin(env: &Env) -> DatabaseTransaction {
     let level = (env.engine() != Engine::Sqlite).then_some(IsolationLevel::ReadCommitted);
@@ -208,7 +208,7 @@ async fn after_the_lock_is_gone_it_goes_on(env: Env) {
     assert_eq!(done.text(), "created 30000, updated 0, skipped 0\n");
 }
 
-/// Who is connected to the test's database, the test included; with SQLite nobody is.
+/// The sessions of the test's database, that of the test included; SQLite has none.
 async fn sessions(watcher: &DatabaseConnection) -> Vec<i64> {
     match watcher.get_database_backend() {
         DbBackend::Postgres => {
@@ -307,7 +307,7 @@ async fn interrupted_it_leaves_no_session_and_the_same_then_works(env: Env) {
         import.signal(Signal::SIGINT);
         assert_failed(import.ended().await, 2, "nothing was written");
     }
-    // While the lock is still there: nobody is held up by what nobody waits for.
+    // While the lock is still there: a load that was given up keeps no other session waiting.
     let gone = async {
         while sessions(&watcher)
             .await
@@ -363,7 +363,7 @@ async fn interrupted_before_the_first_line_it_ends_as_well(env: Env) {
 }
 
 async fn a_seed_is_interrupted_as_an_import_is(env: Env) {
-    // So many that it is still making them.
+    // More items than it can have made when the signal comes.
     let mut seed = env
         .kvctl(["seed", "--count", "4000000000", "--value-bytes", "0"])
         .spawn();

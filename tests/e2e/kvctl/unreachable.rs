@@ -49,7 +49,7 @@ async fn a_wrong_user_or_password_is_told_as_such(env: Env) {
         url.set_username("kvd_stranger").expect("a server's URL");
         password(url);
     })];
-    // A server of somebody's own may trust those it knows, whatever their password.
+    // A server that was given for the tests may let its users in whatever their password.
     if Url::parse(&database.url()).is_ok_and(|url| url.password().is_some()) {
         urls.push(with(database, password));
     }

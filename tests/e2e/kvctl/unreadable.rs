@@ -1,4 +1,4 @@
-//! What other software may have stored and nobody can write as it stands.
+//! What other software may have stored and no form of output can show as it stands.
 
 use serde_json::{Value, json};
 use tests::{Engine, Env, process::Output};

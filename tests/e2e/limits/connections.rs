@@ -185,7 +185,7 @@ async fn left_in_a_transaction(env: &Env) -> i64 {
              JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id \
              WHERE p.db = DATABASE() AND p.command = 'Sleep'"
         }
-        // A transaction left open would keep everybody else from writing.
+        // A transaction left open would keep all others from writing.
         Engine::Sqlite => {
             let database = env.database().connection().await;
             let written = database.execute_unprepared("DELETE FROM items WHERE key = 'x'");

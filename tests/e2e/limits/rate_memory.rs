@@ -83,7 +83,7 @@ async fn idle_clients_are_forgotten(env: Env) {
         let _let_in = ask(&kvd, n).await.expect(404);
     }
     let watch = Stopwatch::start();
-    // Somebody still comes by: a service that nobody asks has no need to tidy up.
+    // Scrapes go on: a service without requests has no need to tidy up.
     while kvd.metric("kvd_rate_limit_clients").await > 1.0 {
         assert!(watch.elapsed() < PATIENCE, "idle clients are kept");
         let _still = ask(&kvd, 99).await;

@@ -1,8 +1,8 @@
 //! Whether what the clients of one key were told can be true.
 //!
 //! A history is *linearizable* if every operation can be given one moment between its call and its answer so that,
-//! done one after the other at these moments, the operations give exactly these answers. An operation whose outcome
-//! nobody knows has no answer: its moment may be any after its call, or never come.
+//! done one after the other at these moments, the operations give exactly these answers. An operation
+//! of unknown outcome has no answer: its moment may be any after its call, or never come.
 //!
 //! * [`check()`] judges a history of one key; histories of different keys are independent of each other
 //! * `record` is one operation as its client saw it

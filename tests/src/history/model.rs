@@ -17,7 +17,7 @@ pub(super) struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Item {
-    /// `None` until an answer tells it: nobody was told what a create of unknown outcome has made.
+    /// `None` until an answer tells it: a create of unknown outcome tells no client which id it has made.
     id: Option<i64>,
     version: i64,
     /// `None` if it is one that no answer shows.
@@ -142,7 +142,7 @@ impl State {
         let item = self.item?;
         let mut gone = self.gone.clone();
         if let Some(id) = item.id {
-            // A later version that somebody is told of could never come about.
+            // A client is told of a later version, which could then never come about.
             if book.last.get(&id).is_some_and(|last| *last > item.version) {
                 return None;
             }

@@ -168,7 +168,7 @@ fn a_stale_read_is_refused() {
         (Read, Found(A1, 10), 4, 5),
     ]);
     assert_eq!(told, "read -> found 1-1 with value 10");
-    // Two readers beside one write, the later of whom sees what was before.
+    // Two reads run beside one write, and the later of them sees what was before it.
     refused(&[
         (Create(10), Created(A1), 0, 1),
         (Update(11, None), Updated(A2), 2, 9),

@@ -39,14 +39,14 @@ pub enum Outcome {
     Refused(Tag),
     /// Nothing was written, and nothing will be.
     NotDone,
-    /// Nobody knows: a 504, or no answer at all.
+    /// It is unknown: a 504, or no answer at all.
     Unknown,
 }
 
 /// One operation as its client saw it. The times are those of one clock.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Who asked whom, for people.
+    /// Which client asked which server, for the reader of a failure.
     pub by: String,
     pub operation: Operation,
     pub outcome: Outcome,

@@ -64,7 +64,7 @@ impl Server {
         self.serves().await;
     }
 
-    /// Stops the clock of all its processes: connections stay open, and nobody answers.
+    /// Stops the clock of all its processes: connections stay open, and no request is answered.
     pub async fn freeze(&self) {
         // The first is the one that would start more.
         loop {
@@ -119,7 +119,7 @@ impl Server {
         sessions.len()
     }
 
-    /// Lets nobody write who has not the right to do so nevertheless, or lets them again.
+    /// Makes the server read-only for all users without the right to write nevertheless, or writable again.
     ///
     /// # Panics
     ///

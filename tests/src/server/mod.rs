@@ -100,7 +100,7 @@ impl Server {
         }
     }
 
-    /// Runs a statement as the one who may create databases. Nothing to do on SQLite.
+    /// Runs a statement as the user that may create databases. SQLite has none, and nothing to do.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ use nix::{
 pub enum Purpose {
     /// Many tests at a time: as fast as can be, with nothing to lose.
     Sharing,
-    /// Tests that break it, one at a time: durable, and on a port that nobody takes while it is down.
+    /// Tests that break it, one at a time: durable, and on a port that stays free while it is down.
     Breaking,
 }
 

@@ -234,7 +234,7 @@ impl Ask<'_> {
         let returned = self.run.begun.elapsed();
         let outcome = match answered {
             Ok(Some(Ok(outcome))) => outcome,
-            // Nobody knows what a write did that was not answered, or not as it should be.
+            // What a write did that was not answered, or not as it should be, is unknown.
             Ok(Some(Err(wrong))) => {
                 lock(&self.run.unexpected).push(wrong);
                 Outcome::Unknown

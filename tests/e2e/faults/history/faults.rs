@@ -101,7 +101,7 @@ async fn freeze(service: &Service, time: Duration) {
     kvd.signal(Signal::SIGCONT);
 }
 
-/// What is asked of the database is done, and nobody is told.
+/// The database does what it is asked, and its answers are lost.
 async fn lose_answers(run: &Run, service: &Service, time: Duration) {
     let to = match run.env.engine() {
         // Of a transaction's statements only this one leaves doubts.
@@ -113,7 +113,7 @@ async fn lose_answers(run: &Run, service: &Service, time: Duration) {
     }
 }
 
-/// Somebody else's transaction holds a row, or has inserted one, and takes it back in the end.
+/// A transaction of other software holds a row, or has inserted one, and is rolled back in the end.
 async fn hold_a_lock(run: &Run, time: Duration, random: &mut Rng) {
     let key = Run::key(run.choose_key(random));
     let column = match run.env.engine() {

@@ -16,7 +16,7 @@ pub(super) fn lies_about(history: &[Record]) -> Vec<Vec<Record>> {
         records()
             .any(|(_, other)| matches!(other.outcome, Outcome::Found(_, seen) if seen == value))
     };
-    // A 503 to a write that somebody saw.
+    // A 503 to a write whose effect a client saw.
     let denied = records()
         .filter(|(_, record)| record.operation.value().is_some_and(is_seen))
         .map(|(number, _)| with(number, Outcome::NotDone));

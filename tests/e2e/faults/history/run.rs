@@ -22,7 +22,7 @@ use tests::{
 pub(super) const KEYS: usize = 40;
 /// Keys in use at a time, few enough that clients get in each other's way.
 const BUSY_KEYS: usize = 4;
-/// After so many operations another key comes into use.
+/// After this number of operations another key comes into use.
 const OPERATIONS_OF_A_KEY: usize = 280;
 pub(super) const CLIENTS: u64 = 10;
 /// Clients that use kvctl: each call is a process of its own.
@@ -46,7 +46,7 @@ pub(super) struct Run {
     /// Tags that clients were told, by key.
     pub(super) tags: Vec<Mutex<Vec<Tag>>>,
     pub(super) next_value: AtomicU64,
-    /// Operations with an answer, and those whose outcome nobody knows.
+    /// Operations with an answer, and those of unknown outcome.
     pub(super) done: AtomicUsize,
     pub(super) faults: AtomicUsize,
     pub(super) over: AtomicBool,
