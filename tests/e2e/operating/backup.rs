@@ -67,7 +67,7 @@ async fn sqlite_is_as_it_was(env: Env) {
     as_it_was(&env, || run("backup"), || run("restore"), renew).await;
 }
 
-/// What is restored is what was there at the time of the backup, and nobody's tag of afterwards is valid.
+/// What is restored is what was there at the time of the backup, and no tag from after it is valid.
 async fn as_it_was(env: &Env, backup: impl Fn(), restore: impl Fn(), renew: Block) {
     let kvd = env.start().await;
     kvd.create_all(["a", "b", "\u{1f980}"]).await;

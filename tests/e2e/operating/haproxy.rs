@@ -41,7 +41,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// One that stays free while nobody listens there.
+    /// A place whose ports stay free while no program listens there.
     pub(crate) fn new() -> Self {
         let address = || (Ipv4Addr::LOCALHOST, lasting_port().expect("a port")).into();
         Self {

@@ -109,7 +109,7 @@ async fn kvd(env: &Env, url: &str) -> Kvd {
     kvd
 }
 
-/// Many who write one key wait for each other, and on a slow machine for long.
+/// Many clients that write one key wait for each other, and on a slow machine for long.
 async fn patient(env: &Env, url: &str) -> Kvd {
     let kvd = env.kvd().env("DATABASE_URL", url);
     let kvd = kvd.arg("--request-timeout", "50s").start().await;
@@ -185,7 +185,7 @@ async fn one_item(one: &Client, other: &Client, key: &str) {
     let _created = other.create(key, "4").await;
 }
 
-/// kvd's timeouts hold although PgBouncer takes no settings for a session; nobody else inherits them.
+/// kvd's timeouts hold although PgBouncer takes no settings for a session; no other client inherits them.
 async fn a_locked_key_keeps_only_its_own_writers_waiting(env: Env) {
     let pgbouncer = pgbouncer(&env, shown());
     let kvd = kvd(&env, &pgbouncer.url).await;

@@ -58,8 +58,8 @@ fn with_password(url: &str, password: &str) -> String {
     url.into()
 }
 
-/// The URL with a password that its server refuses; one that trusts everybody it knows refuses only
-/// strangers.
+/// The URL with a password that its server refuses. A server that asks its users for none refuses only unknown
+/// users.
 fn refused(url: &str) -> String {
     let mut url = Url::parse(url).expect("a URL");
     if url.password().is_none() {
@@ -79,7 +79,7 @@ async fn the_password_of_mysql_is_never_told(env: Env) {
 async fn the_password_of_a_working_database_is_never_told(env: Env) {
     let mut url = env.database().url();
     let given = Url::parse(&url).expect("a URL");
-    // A server of somebody's own may trust everybody, and so takes any password.
+    // A server that was given for the tests may ask for no password, and so takes any.
     let password = given.password().unwrap_or(SECRET);
     url = with_password(&url, password);
     // A short one may well be a part of other words.
