@@ -10,12 +10,17 @@ pub struct EntityTags(pub Option<TagMatch>);
 /// How tags are compared (RFC 9110, section 8.8.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// A weak tag matches nothing: for `If-Match`.
+    /// A weak tag matches nothing, nor does one that a proxy has renamed: for `If-Match`.
     Strong,
-    /// A weak tag matches as if it were strong: for `If-None-Match`, because a proxy that
-    /// compresses an answer makes its tag weak.
+    /// A weak tag matches as if it were strong, and a renamed one as if it were ours: for
+    /// `If-None-Match`, because a proxy that compresses an answer makes its tag weak or renames it.
     Weak,
 }
+
+/// What Apache appends to the tag of an answer that it compresses (`DeflateAlterETag` and
+/// `BrotliAlterETag`), since another content coding is another representation (RFC 9110, section
+/// 8.8.3.3). None of our tags ends so.
+const CODING_SUFFIXES: [&str; 2] = ["-gzip", "-br"];
 
 /// The field is neither `*` nor a list of entity tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,11 +86,19 @@ fn entity_tag(text: &[u8], comparison: Comparison) -> Option<(Option<ETag>, &[u8
     }
     let ours = str::from_utf8(opaque)
         .ok()
-        .and_then(|text| text.parse().ok());
-    Some((
-        ours.filter(|_| !weak || comparison == Comparison::Weak),
-        after,
-    ))
+        .and_then(|tag| match comparison {
+            Comparison::Strong if weak => None,
+            Comparison::Strong => tag.parse().ok(),
+            Comparison::Weak => without_coding(tag).parse().ok(),
+        });
+    Some((ours, after))
+}
+
+fn without_coding(tag: &str) -> &str {
+    let mut suffixes = CODING_SUFFIXES.iter();
+    suffixes
+        .find_map(|suffix| tag.strip_suffix(suffix))
+        .unwrap_or(tag)
 }
 
 #[cfg(test)]
@@ -127,6 +140,27 @@ mod tests {
         let EntityTags(weak) = entity_tags([&line], Comparison::Weak).unwrap();
         assert_eq!(Ok(weak), tags(&[(1, 2)]));
         assert_eq!(read(&["W/\"1-2\""]), tags(&[]));
+    }
+
+    #[test]
+    fn a_tag_renamed_for_its_coding_matches_only_where_the_comparison_is_weak() {
+        for tag in ["\"1-2-gzip\"", "W/\"1-2-gzip\"", "\"1-2-br\""] {
+            let line = HeaderValue::from_static(tag);
+            let EntityTags(weak) = entity_tags([&line], Comparison::Weak).unwrap();
+            assert_eq!(Ok(weak), tags(&[(1, 2)]), "{tag}");
+            assert_eq!(read(&[tag]), tags(&[]), "{tag}");
+        }
+        for tag in [
+            "\"1-2-gzip-br\"",
+            "\"1-2gzip\"",
+            "\"-gzip\"",
+            "\"1-2-GZIP\"",
+            "\"1-2-\"",
+        ] {
+            let line = HeaderValue::from_static(tag);
+            let EntityTags(weak) = entity_tags([&line], Comparison::Weak).unwrap();
+            assert_eq!(Ok(weak), tags(&[]), "{tag}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How kvd is set up, run and watched: its settings, its log, and what the handbook shows.
 
 mod alerts;
+mod apache;
 mod backup;
 mod behind_a_proxy;
 mod configuration;
@@ -18,6 +19,7 @@ mod tls;
 
 tests::topics! {
     alerts,
+    apache,
     backup,
     configuration,
     dev,

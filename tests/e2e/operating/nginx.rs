@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
+use reqwest::Method;
 use sea_orm::{ConnectionTrait, TransactionTrait};
+use serde_json::json;
 use tests::{
     Answer, Client, Env, Wire,
     handbook::{Block, block},
@@ -26,6 +28,7 @@ tests::list! {
         each_client_has_its_own_limit_and_cannot_choose_it,
         keys_arrive_as_they_were_sent,
         with_a_path_in_proxy_pass_they_would_not,
+        below_a_path_what_kvd_names_lies_outside_of_it,
         a_put_is_not_sent_twice,
         as_nginx_is_by_itself_it_would_be,
         a_post_that_could_not_be_sent_is_sent_again,
@@ -174,6 +177,33 @@ async fn with_a_path_in_proxy_pass_they_would_not(env: Env) {
         .get("/items/a%2Fb")
         .await
         .problem(404, "route-not-found");
+}
+
+/// The handbook says that this is not supported.
+async fn below_a_path_what_kvd_names_lies_outside_of_it(env: Env) {
+    let kvd = env.start().await;
+    let shown = plain().with("location / {", "location /kv/ {").with(
+        "# No path behind the name.\n        proxy_pass http://kvd;",
+        "proxy_pass http://kvd/;",
+    );
+    let nginx = nginx(&env, kvd.address(), shown);
+    let client = nginx.client();
+    let body = json!({ "key": "a", "value": "b" });
+    let created = client.request(Method::POST, "/kv/items/").json(&body);
+    let created = created.await.expect(201);
+    let page = client.get("/kv/items/?page_size=1").await.expect(200);
+    let start = client.get("/kv/").await.expect(307);
+    let document = client.get("/kv/openapi.json").await.expect(200).json();
+    assert_eq!(document["servers"], json!([{ "url": "/" }]));
+    for named in [
+        created.header("location").expect("a location"),
+        start.header("location").expect("a location"),
+        &page.links()["first"],
+    ] {
+        assert!(!named.starts_with("/kv/"), "{named}");
+    }
+    let outside = nginx.ask("GET", "/items/a").await;
+    let _of_nginx = outside.expect(404);
 }
 
 /// The status that nginx gives, and the item's version.
