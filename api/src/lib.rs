@@ -24,7 +24,7 @@ pub use self::{
     config::Config,
     http::TrustedProxies,
     run::{RunError, run},
-    telemetry::{LogFormat, start as start_log},
+    telemetry::{Log, LogFormat},
 };
 // What the benchmarks measure.
 pub use self::{

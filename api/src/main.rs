@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use api::{Config, run, start_log};
+use api::{Config, Log, run};
 use settings::SettingsError;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,6 +17,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const MISTAKE: u8 = 2;
 
 fn main() -> ExitCode {
+    let log = Log::open();
     let config = match Config::load(std::env::args_os()) {
         Ok(config) => config,
         Err(SettingsError::Help(text)) => {
@@ -25,20 +26,20 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(SettingsError::Invalid(line)) => {
-            return fail(&format!("{line} (see kvd --help)"), MISTAKE);
+            return fail(&log, &format!("{line} (see kvd --help)"), MISTAKE);
         }
     };
-    if let Err(line) = start_log(config.log_format, config.dev) {
-        return fail(&line, MISTAKE);
+    if let Err(line) = log.start(config.log_format, config.dev) {
+        return fail(&log, &line, MISTAKE);
     }
-    match serve(&config) {
+    match serve(&config, &log) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string(), 1),
+        Err(error) => fail(&log, &error.to_string(), 1),
     }
 }
 
 #[tokio::main]
-async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(config: &Config, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
     // As many connections as the system allows; where it allows no more, what there is must do.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let (mut terminate, mut interrupt) = (
@@ -52,10 +53,10 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     config.log();
-    Ok(run(config, stop).await?)
+    Ok(run(config, log, stop).await?)
 }
 
-fn fail(line: &str, code: u8) -> ExitCode {
-    let _ = writeln!(io::stderr(), "kvd: {line}");
+fn fail(log: &Log, line: &str, code: u8) -> ExitCode {
+    log.say(line);
     ExitCode::from(code)
 }

@@ -22,7 +22,7 @@ use crate::{
     net::{Phase, Server},
     router::{self, Endpoints},
     store::{RequestTime, Store, StoreSettings},
-    telemetry::Metrics,
+    telemetry::{Log, Metrics},
 };
 
 /// How long to wait before a database that was not there is tried again.
@@ -49,7 +49,11 @@ pub enum RunError {
 ///
 /// # Errors
 /// See [`RunError`].
-pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+pub async fn run(
+    config: &Config,
+    log: &Log,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let listeners = Listeners::open(config)?;
     // An embedded database is a file: it has to be made before it can be opened.
     let embedded = config.database_url().engine() == Engine::Sqlite;
@@ -58,6 +62,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
         migration::up(&migration_connection(config)?, |_| ()).await?;
     }
     let metrics = Arc::new(Metrics::new());
+    log.register(&metrics);
     let settings = store_settings(config);
     let store = Store::new(&settings, &metrics, log_failure)?;
     let (set_phase, phase) = watch::channel(Phase::Serving);

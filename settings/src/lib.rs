@@ -1,6 +1,10 @@
 //! How `kvd` and `kvctl` read flags, environment and `.env`, and how they say what is wrong with
 //! them: in one line that holds no secret.
 
+mod unprintable;
+
+pub use self::unprintable::is_unprintable;
+
 use std::{error::Error, ffi::OsString, fs, io};
 
 use clap::{

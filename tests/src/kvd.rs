@@ -12,16 +12,12 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::{Child, Command},
-    sync::watch,
-    task::JoinHandle,
-};
+use tokio::process::{Child, Command};
 
 use crate::{
     binaries::binary,
     client::Client,
+    collected::Collected,
     database::Database,
     pace::{PATIENCE, stretched, timeout},
     process::{self, Output},
@@ -43,7 +39,9 @@ pub struct Start {
     directory: PathBuf,
     args: Vec<OsString>,
     variables: BTreeMap<String, OsString>,
-    descriptors: Option<u64>,
+    /// What a shell does before it becomes kvd.
+    prepared: Vec<String>,
+    stderr: Option<Stdio>,
 }
 
 impl Start {
@@ -54,7 +52,8 @@ impl Start {
             directory: directory.to_owned(),
             args: Vec::new(),
             variables: BTreeMap::new(),
-            descriptors: None,
+            prepared: Vec::new(),
+            stderr: None,
         }
     }
 
@@ -101,8 +100,21 @@ impl Start {
 
     /// It may have no more open files than this, whatever it tries.
     #[must_use]
-    pub fn descriptors(mut self, limit: u64) -> Self {
-        self.descriptors = Some(limit);
+    pub fn descriptors(self, limit: u64) -> Self {
+        self.prepared(&format!("ulimit -n {limit}"))
+    }
+
+    /// A command of the shell that then becomes kvd, such as `umask 000`.
+    #[must_use]
+    pub fn prepared(mut self, command: &str) -> Self {
+        self.prepared.push(command.to_owned());
+        self
+    }
+
+    /// Where its log goes instead of to the test.
+    #[must_use]
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.stderr = Some(stderr.into());
         self
     }
 
@@ -141,21 +153,21 @@ impl Start {
 
     fn spawn(self) -> Arc<Process> {
         let program = binary("kvd").unwrap_or_else(|e| panic!("{e}"));
-        let mut command = match self.descriptors {
-            Some(limit) => {
+        let mut command = match self.prepared.is_empty() {
+            false => {
                 let mut shell = process::command(Path::new("/bin/sh"), Signal::SIGKILL);
-                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                let script = format!("{} && exec \"$0\" \"$@\"", self.prepared.join(" && "));
                 shell.arg("-c").arg(script).arg(&program);
                 Command::from(shell)
             }
-            None => Command::from(process::command(&program, Signal::SIGKILL)),
+            true => Command::from(process::command(&program, Signal::SIGKILL)),
         };
         command
             .args(self.args)
             .envs(self.variables)
             .current_dir(self.directory)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(self.stderr.unwrap_or_else(Stdio::piped))
             .kill_on_drop(true);
         let process = Arc::new(Process::new(command.spawn().expect("kvd starts")));
         self.processes.watch(&process);
@@ -267,12 +279,12 @@ pub(crate) struct Process {
 impl Process {
     fn new(mut child: Child) -> Self {
         let stdout = child.stdout.take().expect("stdout is piped");
-        let stderr = child.stderr.take().expect("stderr is piped");
+        let stderr = child.stderr.take();
         Self {
             pid: child.id().expect("it has not been waited for"),
             child: tokio::sync::Mutex::new(child),
             stdout: Collected::from(stdout),
-            stderr: Collected::from(stderr),
+            stderr: stderr.map_or_else(Collected::nothing, Collected::from),
             ended: Mutex::new(None),
         }
     }
@@ -341,47 +353,5 @@ impl Process {
 
     pub(crate) fn log(&self) -> String {
         self.stderr.text()
-    }
-}
-
-/// A stream read to its end in the background, so that the process never waits for a reader.
-struct Collected {
-    text: watch::Receiver<String>,
-    _reader: JoinHandle<()>,
-}
-
-impl Collected {
-    fn from(mut stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
-        let (sender, text) = watch::channel(String::new());
-        let reader = tokio::spawn(async move {
-            let mut buffer = vec![0; 8192];
-            while let Ok(n @ 1..) = stream.read(&mut buffer).await {
-                sender.send_modify(|text| text.push_str(&String::from_utf8_lossy(&buffer[..n])));
-            }
-        });
-        Self {
-            text,
-            _reader: reader,
-        }
-    }
-
-    fn text(&self) -> String {
-        self.text.borrow().clone()
-    }
-
-    /// The text as soon as it satisfies `enough`, or all of it.
-    async fn wait(&self, enough: impl Fn(&str) -> bool) -> String {
-        let mut text = self.text.clone();
-        let waiting = text.wait_for(|text| enough(text));
-        let found = timeout(PATIENCE, waiting).await;
-        match found {
-            Ok(Ok(text)) => text.clone(),
-            Ok(Err(_end)) => self.text(),
-            Err(_) => panic!("kvd did not say it within {PATIENCE:?}:\n{}", self.text()),
-        }
-    }
-
-    async fn all(&self) -> String {
-        self.wait(|_| false).await
     }
 }

@@ -39,6 +39,7 @@ pub mod answer;
 pub mod binaries;
 pub mod browser;
 pub mod client;
+mod collected;
 pub mod database;
 #[cfg(test)]
 mod documents;

@@ -67,6 +67,11 @@ impl Metrics {
         self.register(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
+    /// A counter that is older than the registry.
+    pub(super) fn adopt(&self, counter: IntCounter) {
+        self.register(Ok(counter));
+    }
+
     /// Histograms with these upper bounds of their buckets.
     pub(crate) fn histograms(
         &self,

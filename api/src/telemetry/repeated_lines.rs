@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    fmt,
+    fmt::{self, Write},
     hash::{DefaultHasher, Hash, Hasher},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,19 +13,24 @@ use std::{
 
 use tracing::{
     Event, Level, Subscriber,
+    callsite::Identifier,
     field::{Field, Visit},
 };
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::target;
+use super::{
+    field_text::{FieldText, Form},
+    target,
+};
 
 /// Equal lines that are written in one period; the others are counted.
 const MOST_WRITTEN: u64 = 10;
 const PERIOD: Duration = Duration::from_secs(10);
 /// Different lines that are told apart in one period.
 const MOST_LINES: usize = 256;
-/// Fields in which lines may differ and still count as equal.
-const IGNORED_FIELDS: [&str; 4] = ["duration_ms", "client", "seconds", "rows"];
+/// Fields that tell lines of one place in the code apart. Each has few values: no text of others is
+/// among them, or each error that quotes another value would be a line of its own.
+const TELLING_FIELDS: [&str; 4] = ["code", "place", "route", "status"];
 
 /// Counts the lines of the levels from `info` up. A user who asks for more levels gets all their lines.
 #[derive(Clone, Default)]
@@ -33,7 +38,7 @@ pub(super) struct RepeatedLines(Arc<Mutex<HashMap<u64, RepeatedLine>>>);
 
 #[derive(Default)]
 struct RepeatedLine {
-    /// Its message and fields, without the ignored ones.
+    /// Its message and its telling fields.
     says: String,
     times: u64,
 }
@@ -60,18 +65,18 @@ impl RepeatedLines {
         }
     }
 
-    fn admits(&self, says: String) -> bool {
-        let mut hasher = DefaultHasher::new();
-        says.hash(&mut hasher);
+    fn admits(&self, line: &Line) -> bool {
         let mut lines = self.lines();
-        let mut identity = hasher.finish();
+        let mut identity = line.identity();
         if lines.len() >= MOST_LINES && !lines.contains_key(&identity) {
             identity = 0;
         }
-        let line = lines.entry(identity).or_default();
-        line.says = says;
-        line.times += 1;
-        line.times <= MOST_WRITTEN
+        let repeated = lines.entry(identity).or_default();
+        if repeated.times == 0 {
+            repeated.says = format!("{}{}", line.message, line.telling);
+        }
+        repeated.times += 1;
+        repeated.times <= MOST_WRITTEN
     }
 
     fn lines(&self) -> MutexGuard<'_, HashMap<u64, RepeatedLine>> {
@@ -81,52 +86,113 @@ impl RepeatedLines {
 
 impl<S: Subscriber> Layer<S> for RepeatedLines {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
-        if *event.metadata().level() > Level::INFO {
+        let metadata = event.metadata();
+        // The lines that count others are few.
+        if *metadata.level() > Level::INFO || metadata.target() == target::REPEATED {
             return true;
         }
-        let mut said = Said(String::new());
-        event.record(&mut said);
-        self.admits(said.0)
+        let mut line = Line {
+            place: metadata.callsite(),
+            telling: String::new(),
+            message: String::new(),
+        };
+        event.record(&mut line);
+        self.admits(&line)
     }
 }
 
-struct Said(String);
+/// What a line says, as far as it is counted.
+struct Line {
+    /// The place in the code.
+    place: Identifier,
+    telling: String,
+    message: String,
+}
 
-impl Visit for Said {
+impl Line {
+    /// The message is none of it: in a library it may quote a text.
+    fn identity(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.place.hash(&mut hasher);
+        self.telling.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        use fmt::Write;
-        match field.name() {
-            name if IGNORED_FIELDS.contains(&name) => {}
-            "message" => self.0.insert_str(0, &format!("{value:?} ")),
-            name => {
-                // Writing to a string does not fail.
-                let _ = write!(self.0, "{name}={value:?} ");
-            }
-        }
+        let text = FieldText(Form::Plain, value);
+        // Writing to a string does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{text:?}"),
+            name if TELLING_FIELDS.contains(&name) => write!(self.telling, " {name}={text:?}"),
+            _ => Ok(()),
+        };
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{io, sync::mpsc};
+
+    use tracing_subscriber::{fmt, prelude::*};
+
     use super::*;
+
+    /// The lines that are written of these.
+    fn written(repeated: &RepeatedLines, log: impl Fn(usize), times: usize) -> usize {
+        struct Lines(mpsc::Sender<()>);
+        impl io::Write for Lines {
+            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+                self.0.send(()).unwrap();
+                Ok(line.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (sender, lines) = mpsc::channel();
+        let layer = fmt::layer().with_writer(move || Lines(sender.clone()));
+        let subscriber = tracing_subscriber::registry()
+            .with(repeated.clone())
+            .with(layer);
+        tracing::subscriber::with_default(subscriber, || (0..times).for_each(log));
+        lines.try_iter().count()
+    }
 
     #[test]
     fn the_same_line_is_written_a_few_times_and_another_one_still_is() {
-        let repeats = RepeatedLines::default();
-        let written = |says: &str| (0..50).filter(|_| repeats.admits(says.to_owned())).count();
-        assert_eq!(written("a"), 10);
-        assert_eq!(written("b"), 10);
-        repeats.report();
-        assert_eq!(written("a"), 10);
+        let repeated = RepeatedLines::default();
+        let one = |n| tracing::error!(code = "internal", duration_ms = n, "one");
+        let another = |n| tracing::error!(code = "internal", duration_ms = n, "another");
+        assert_eq!(written(&repeated, one, 50), 10);
+        assert_eq!(written(&repeated, another, 50), 10);
+        let code = |n| tracing::error!(code = n % 2, "two codes");
+        assert_eq!(written(&repeated, code, 50), 20);
+        repeated.report();
+        assert_eq!(written(&repeated, one, 50), 10);
+        let debug = |n| tracing::debug!(n, "asked for");
+        assert_eq!(written(&repeated, debug, 50), 50);
+    }
+
+    #[test]
+    fn lines_that_quote_other_texts_say_the_same() {
+        let repeated = RepeatedLines::default();
+        let quoting = |n: usize| {
+            let value = n.to_string().repeat(100_000);
+            tracing::error!(error = %value, text = value, code = "internal", "{value}");
+        };
+        assert_eq!(written(&repeated, quoting, 30), 10);
+        let says = repeated.lines().values().map(|line| line.says.len()).max();
+        assert!(says.unwrap() < 2048);
     }
 
     #[test]
     fn however_many_lines_there_are_memory_is_bounded() {
-        let repeats = RepeatedLines::default();
-        let written = (0..10_000)
-            .filter(|n| repeats.admits(n.to_string()))
-            .count();
-        assert_eq!(written, MOST_LINES + 10);
-        assert_eq!(repeats.lines().len(), MOST_LINES + 1);
+        let repeated = RepeatedLines::default();
+        let different = |n| tracing::error!(status = n, "one");
+        assert_eq!(written(&repeated, different, 10_000), MOST_LINES + 10);
+        assert_eq!(repeated.lines().len(), MOST_LINES + 1);
     }
 }

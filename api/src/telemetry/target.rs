@@ -12,4 +12,6 @@ pub(crate) const FRAMEWORK: &str = "api::errors";
 pub(crate) const SERVER: &str = "api::server";
 /// Lines that were counted instead of written.
 pub(crate) const REPEATED: &str = "api::repeats";
+/// The log itself.
+pub(crate) const LOG: &str = "api::log";
 pub(crate) const PANIC: &str = "api::telemetry";

@@ -8,6 +8,7 @@ mod configuration;
 mod dev;
 mod fleet;
 mod haproxy;
+mod log_output;
 mod logging;
 pub(crate) mod metrics;
 mod nginx;
@@ -25,6 +26,7 @@ tests::topics! {
     dev,
     fleet,
     haproxy,
+    log_output,
     logging,
     metrics,
     nginx,
