@@ -8,7 +8,7 @@ use clap::{
 use database::DatabaseUrl;
 use humantime::{format_duration, parse_duration};
 use poem::http::HeaderName;
-use settings::SettingsError;
+use settings::{Settings, SettingsError};
 
 use crate::{http::TrustedProxies, telemetry::LogFormat};
 
@@ -109,6 +109,10 @@ pub struct Config {
     /// Log for people (text) or for machines (json); RUST_LOG sets levels
     #[arg(long, env, value_name = "FORMAT", default_value = "text", value_enum)]
     pub log_format: LogFormat,
+
+    /// One line about a file `.env` that is there and cannot be read.
+    #[arg(skip)]
+    pub note: Option<String>,
 }
 
 impl Config {
@@ -134,6 +138,9 @@ impl Config {
             shutdown_grace = %format_duration(self.shutdown_grace),
             "starting"
         );
+        if let Some(note) = &self.note {
+            tracing::warn!("{note}");
+        }
     }
 
     /// Reads the arguments, the environment and `.env`.
@@ -141,9 +148,11 @@ impl Config {
     /// # Errors
     /// See [`SettingsError`].
     pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, SettingsError> {
-        let in_environment = std::env::var_os("DATABASE_URL").is_some();
-        let matches = settings::matches(Self::command, arguments)?;
+        let in_environment =
+            std::env::var_os("DATABASE_URL").is_some_and(|value| !value.is_empty());
+        let Settings { matches, note } = settings::read(Self::command, arguments, &[])?;
         let mut config = Self::from_arg_matches(&matches).map_err(settings::explain)?;
+        config.note = note;
         let given = match matches.value_source("database_url") {
             Some(ValueSource::EnvVariable) => in_environment,
             source => source.is_some(),
@@ -159,20 +168,31 @@ impl Config {
         if config.dev {
             config.database_url = format!("sqlite://{DEV_DATABASE}").parse().ok();
         }
-        if config.admin_listen == Some(config.listen) && config.listen.port() != 0 {
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What no single setting shows.
+    fn check(&self) -> Result<(), SettingsError> {
+        if self.admin_listen == Some(self.listen) && self.listen.port() != 0 {
             return Err(SettingsError::invalid(
                 "--listen and --admin-listen are the same address",
             ));
         }
-        match &config.database_url {
-            None => Err(SettingsError::invalid(
-                "no database: give --database-url or DATABASE_URL, or --dev for an embedded one",
-            )),
-            Some(url) if config.migrate && url.pools_transactions() => Err(SettingsError::invalid(
+        match &self.database_url {
+            None => {
+                let line = "no database: give --database-url or DATABASE_URL, or --dev for an \
+                            embedded one";
+                Err(SettingsError::Invalid(match &self.note {
+                    Some(note) => format!("{line}; {note}"),
+                    None => line.to_owned(),
+                }))
+            }
+            Some(url) if self.migrate && url.pools_transactions() => Err(SettingsError::invalid(
                 "--migrate needs a session of its own: with pool_mode=transaction run kvctl migrate \
                  on the server itself",
             )),
-            Some(_) => Ok(config),
+            Some(_) => Ok(()),
         }
     }
 

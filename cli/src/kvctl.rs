@@ -45,10 +45,17 @@ pub struct Kvctl {
     command: Command,
 }
 
+/// What only tells of the command line.
+const WITHOUT_SETTINGS: [&str; 2] = ["completions", "man"];
+
 /// Runs one command.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let parsed = settings::matches(Kvctl::command, arguments)
-        .and_then(|matches| Kvctl::from_arg_matches(&matches).map_err(settings::explain));
+    let parsed = settings::read(Kvctl::command, arguments, &WITHOUT_SETTINGS).and_then(|read| {
+        if let Some(note) = read.note {
+            output::note(&note);
+        }
+        Kvctl::from_arg_matches(&read.matches).map_err(settings::explain)
+    });
     error::exit(match parsed {
         Ok(kvctl) => kvctl.run(),
         Err(SettingsError::Help(page)) => output::help(&page),

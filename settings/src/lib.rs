@@ -1,11 +1,16 @@
 //! How `kvd` and `kvctl` read flags, environment and `.env`, and how they say what is wrong with
 //! them: in one line that holds no secret.
 
+mod dotenv;
 mod unprintable;
 
 pub use self::unprintable::is_unprintable;
 
-use std::{error::Error, ffi::OsString, fs, io};
+use std::{
+    env,
+    error::Error,
+    ffi::{OsStr, OsString},
+};
 
 use clap::{
     ArgMatches, Command,
@@ -37,46 +42,60 @@ pub fn max_value_bytes() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=67_108_864)
 }
 
-/// Reads `.env` of the working directory, then the arguments and the environment. A variable that is
-/// empty counts as not set: templates leave such variables behind.
+/// What was read.
+pub struct Settings {
+    pub matches: ArgMatches,
+    /// One line about a file `.env` that is there and cannot be read.
+    pub note: Option<String>,
+}
+
+/// Reads the arguments, the environment, and `.env` of the working directory. A variable that is empty
+/// counts as not set: templates leave such variables behind.
+///
+/// Help, version, a mistake in the arguments, and the subcommands named here need no settings. So for
+/// them neither the environment nor `.env` is read, in which something may be wrong.
 ///
 /// # Errors
 /// See [`SettingsError`].
-pub fn matches(
-    command: impl FnOnce() -> Command,
+pub fn read(
+    command: impl Fn() -> Command,
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<ArgMatches, SettingsError> {
-    // Before the command is made: clap reads the environment while it is.
-    load_dotenv()?;
-    let command = command().mut_args(|argument| {
-        let value = argument.get_env().and_then(std::env::var_os);
-        if value.is_some_and(|value| value.is_empty()) {
-            argument.env(Resettable::Reset)
-        } else {
-            argument
+    without_settings: &[&str],
+) -> Result<Settings, SettingsError> {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let by_arguments = without_variables(command(), |_| true);
+    let matches = match by_arguments.try_get_matches_from(&arguments) {
+        Ok(matches) => matches,
+        Err(error) if error.exit_code() == 0 => {
+            // Help names the variables.
+            let with_variables = command().try_get_matches_from(&arguments);
+            let named = with_variables.err().filter(|error| error.exit_code() == 0);
+            return Err(explain(named.unwrap_or(error)));
         }
-    });
-    command.try_get_matches_from(arguments).map_err(explain)
+        Err(error) => return Err(explain(error)),
+    };
+    let subcommand = matches.subcommand_name().unwrap_or_default();
+    if without_settings.contains(&subcommand) {
+        let note = None;
+        return Ok(Settings { matches, note });
+    }
+    // Before the command is made: clap reads the environment while it is.
+    let note = dotenv::load()?;
+    let matches = without_variables(command(), OsStr::is_empty).try_get_matches_from(arguments);
+    let matches = matches.map_err(explain)?;
+    Ok(Settings { matches, note })
 }
 
-/// Sets what `.env` names and the environment does not.
-fn load_dotenv() -> Result<(), SettingsError> {
-    let text = match fs::read_to_string(".env") {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(SettingsError::invalid(format!("cannot read .env: {error}"))),
-    };
-    dotenvy::from_read(text.as_bytes()).map_err(|error| match error {
-        // The line itself may hold a password.
-        dotenvy::Error::LineParse(line, _) => {
-            let number = text.lines().position(|l| l.trim() == line.trim());
-            SettingsError::Invalid(match number {
-                Some(index) => format!(".env: line {} cannot be read", index + 1),
-                None => ".env: a line cannot be read".to_owned(),
-            })
+/// Takes the variables away whose value is like this, also from the subcommands.
+fn without_variables(command: Command, is_unwanted: fn(&OsStr) -> bool) -> Command {
+    let command = command.mut_args(|argument| {
+        let value = argument.get_env().and_then(env::var_os);
+        match value.is_some_and(|value| is_unwanted(&value)) {
+            true => argument.env(Resettable::Reset),
+            false => argument,
         }
-        other => SettingsError::Invalid(format!(".env: {other}")),
-    })
+    });
+    command.mut_subcommands(|subcommand| without_variables(subcommand, is_unwanted))
 }
 
 /// One line instead of clap's paragraph, and never the value of a secret.

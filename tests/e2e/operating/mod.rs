@@ -6,6 +6,7 @@ mod backup;
 mod behind_a_proxy;
 mod configuration;
 mod dev;
+mod dotenv;
 mod fleet;
 mod haproxy;
 mod log_output;
@@ -24,6 +25,7 @@ tests::topics! {
     backup,
     configuration,
     dev,
+    dotenv,
     fleet,
     haproxy,
     log_output,
