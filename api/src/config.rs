@@ -10,7 +10,7 @@ use humantime::{format_duration, parse_duration};
 use poem::http::HeaderName;
 use settings::{Settings, SettingsError};
 
-use crate::{http::TrustedProxies, telemetry::LogFormat};
+use crate::{http::TrustedProxies, net::listen_address, telemetry::LogFormat};
 
 /// The file of `--dev`, in the working directory.
 pub(crate) const DEV_DATABASE: &str = "kvd-dev.db";
@@ -31,20 +31,22 @@ pub struct Config {
     #[arg(long, env, value_name = "URL", hide_env_values = true)]
     pub database_url: Option<DatabaseUrl>,
 
-    /// Address to serve on; port 0 takes a free port and prints it
+    /// Address or name to serve on; port 0 takes a free port and prints it
     #[arg(
         long = "listen",
         env = "LISTEN_ADDR",
         value_name = "ADDR:PORT",
+        value_parser = listen_address,
         default_value = "127.0.0.1:8000"
     )]
     pub listen: SocketAddr,
 
-    /// Address for /livez, /readyz and /metrics, which then leave the public address
+    /// Address or name for /livez, /readyz and /metrics, which then leave the public address
     #[arg(
         long = "admin-listen",
         env = "ADMIN_LISTEN_ADDR",
-        value_name = "ADDR:PORT"
+        value_name = "ADDR:PORT",
+        value_parser = listen_address
     )]
     pub admin_listen: Option<SocketAddr>,
 

@@ -17,6 +17,7 @@ tests::list! {
         a_wrong_line_of_dotenv_is_one_clear_line_and_exit_code_2,
         without_a_database_it_does_not_start,
         port_0_is_printed,
+        a_name_is_resolved_and_who_is_mistaken_is_told_what_to_write,
         the_admin_address_takes_the_operators_endpoints_over,
         help_and_version_are_no_mistakes
 }
@@ -65,13 +66,17 @@ async fn dotenv_is_read_in_the_working_directory_only(env: Env) {
     assert_eq!(quota(start().directory(&below)).await, policy(60, 60));
 }
 
-const WRONG: [(&str, &str, &str); 27] = [
+const WRONG: [(&str, &str, &str); 31] = [
     ("--database-url", "DATABASE_URL", "redis://127.0.0.1/0"),
     ("--database-url", "DATABASE_URL", "no url at all"),
     ("--database-url", "DATABASE_URL", ""),
     ("--listen", "LISTEN_ADDR", "127.0.0.1:99999"),
     ("--listen", "LISTEN_ADDR", "127.0.0.1"),
+    ("--listen", "LISTEN_ADDR", ":8000"),
+    ("--listen", "LISTEN_ADDR", "no-such-name.invalid:8000"),
+    ("--listen", "LISTEN_ADDR", "http://localhost:8000"),
     ("--admin-listen", "ADMIN_LISTEN_ADDR", "9000"),
+    ("--admin-listen", "ADMIN_LISTEN_ADDR", "::1"),
     (
         "--database-max-connections",
         "DATABASE_MAX_CONNECTIONS",
@@ -164,6 +169,27 @@ async fn port_0_is_printed(env: Env) {
     let output = kvd.stop().await.expect(0);
     let line = format!("listening on http://127.0.0.1:{port}\n");
     assert_eq!(output.text(), line, "standard output");
+}
+
+async fn a_name_is_resolved_and_who_is_mistaken_is_told_what_to_write(env: Env) {
+    let start = env.kvd().arg("--listen", "localhost:0");
+    let kvd = start.env("ADMIN_LISTEN_ADDR", "localhost:0").start().await;
+    assert!(kvd.address().ip().is_loopback());
+    let _reached = kvd.get("/items/").await.expect(200);
+    let _admin = kvd.admin().get("/livez").await.expect(200);
+    for (wrong, write) in [
+        ("localhost", "write localhost:8000"),
+        ("0.0.0.0", "write 0.0.0.0:8000"),
+        ("[::1]", "write [::1]:8000"),
+        ("::1", "write it as [::1]:8000"),
+        ("8001", "write 127.0.0.1:8001"),
+        (":8001", "write 127.0.0.1:8001"),
+        ("localhost:http", "a number from 0 to 65535"),
+        ("no-such-name.invalid:8000", "cannot be resolved"),
+    ] {
+        let start = env.kvd().arg("--listen", wrong);
+        assert_mistake(start.run().await, write);
+    }
 }
 
 async fn the_admin_address_takes_the_operators_endpoints_over(env: Env) {
