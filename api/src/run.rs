@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    config::Config,
+    config::{Config, DEV_DATABASE},
     http::log_failure,
     net::{Phase, Server},
     router::{self, Endpoints},
@@ -39,6 +39,8 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 pub enum RunError {
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
+    #[error("cannot keep {DEV_DATABASE} to its owner: {0}")]
+    DevDatabase(io::Error),
     #[error("cannot use the database: {0}")]
     Database(#[from] sea_orm::DbErr),
     #[error("cannot migrate the database: {0}")]
@@ -55,6 +57,9 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let listeners = Listeners::open(config)?;
+    if config.dev {
+        database::make_private(DEV_DATABASE).map_err(RunError::DevDatabase)?;
+    }
     // An embedded database is a file: it has to be made before it can be opened.
     let embedded = config.database_url().engine() == Engine::Sqlite;
     let migrate_first = embedded && (config.migrate || config.dev);

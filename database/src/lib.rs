@@ -3,6 +3,7 @@
 //! - `url`: the URL of a database, read without ever telling its password.
 //! - `connector`: opens sessions, and sets each up as its statements need it.
 //! - `session`: one session with any engine; `postgres`: one with PostgreSQL, also through a pooler.
+//! - `private_file`: a file of SQLite that only its owner can read.
 //! - `pool`: the sessions of a server, shared by its requests.
 //! - `failure`: what an error means for the caller that sent the statement.
 //! - `server`: which server and which version answers.
@@ -11,6 +12,7 @@ mod connector;
 mod failure;
 mod pool;
 mod postgres;
+mod private_file;
 mod server;
 mod session;
 mod url;
@@ -20,6 +22,7 @@ pub use self::{
     failure::{Failure, statement_error},
     pool::{Pool, PooledSession},
     postgres::Postgres,
+    private_file::make_private,
     server::Server,
     session::Session,
     url::{DatabaseUrl, Engine, InvalidDatabaseUrl},

@@ -1,7 +1,11 @@
 //! `kvd --dev`: from nothing to a working service with one command.
 
-use std::fs;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
 
+use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::Value;
 use tests::{Env, Kvd, kvd::Start, process::find};
@@ -10,6 +14,7 @@ use tokio::process::Command;
 tests::list! {
     Once =>
         dev_serves_an_embedded_file_in_the_working_directory_already_migrated,
+        the_file_of_dev_is_readable_by_its_owner_only,
         dev_prints_where_the_explorer_is,
         dev_prints_a_curl_line_that_works,
         dev_together_with_a_database_url_is_an_error,
@@ -34,6 +39,38 @@ async fn dev_serves_an_embedded_file_in_the_working_directory_already_migrated(e
     let url = format!("sqlite://{}", file.display());
     let read = env.kvctl_bare(["--database-url", &url, "get", "a"]).await;
     assert_eq!(read.expect(0).text(), "b");
+}
+
+/// Which of the database's files group or others may use.
+fn open_to_others(env: &Env) -> Vec<String> {
+    let files = fs::read_dir(env.directory()).expect("the directory");
+    let files = files.map(|file| file.expect("a file"));
+    let files: Vec<_> = files
+        .map(|file| (file.file_name().to_string_lossy().into_owned(), file))
+        .filter(|(name, _)| name.starts_with("kvd-dev.db"))
+        .collect();
+    assert!(files.len() > 1, "the file and its log: {files:?}");
+    let open = files.into_iter().filter(|(_, file)| {
+        let metadata = file.metadata().expect("it is there");
+        metadata.permissions().mode() & 0o077 != 0
+    });
+    open.map(|(name, _)| name).collect()
+}
+
+async fn the_file_of_dev_is_readable_by_its_owner_only(env: Env) {
+    let kvd = dev(&env).prepared("umask 000").start().await;
+    let _created = kvd.create("a", "b").await;
+    assert_eq!(open_to_others(&env), [""; 0]);
+    // As an older version left them, after an end without notice.
+    kvd.signal(Signal::SIGKILL);
+    assert_eq!(kvd.end().await.code, -9);
+    for file in ["kvd-dev.db", "kvd-dev.db-wal", "kvd-dev.db-shm"] {
+        let file = env.directory().join(file);
+        fs::set_permissions(file, Permissions::from_mode(0o666)).expect("it is there");
+    }
+    let kvd = dev(&env).prepared("umask 000").start().await;
+    assert_eq!(kvd.get("/items/a").await.member("value"), "b");
+    assert_eq!(open_to_others(&env), [""; 0]);
 }
 
 async fn dev_prints_where_the_explorer_is(env: Env) {
