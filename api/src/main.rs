@@ -17,8 +17,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const MISTAKE: u8 = 2;
 
 fn main() -> ExitCode {
+    // While there is no other thread, since what `.env` names becomes part of the environment.
+    let loaded = Config::load(std::env::args_os());
     let log = Log::open();
-    let config = match Config::load(std::env::args_os()) {
+    let config = match loaded {
         Ok(config) => config,
         Err(SettingsError::Help(text)) => {
             // It does not matter if no program reads it.
