@@ -72,7 +72,7 @@ impl Wire {
 
     /// A request without a body, on a connection that stays open.
     pub async fn ask(&mut self, method: &str, path: &str, headers: &str) -> Answer {
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: kvd\r\n{headers}\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         self.asked.clear();
         self.send(head).await;
         match method {

@@ -142,7 +142,7 @@ async fn who_sends_the_body_late_is_answered_in_the_time_of_one_request(env: Env
     let mut wire = kvd.wire().await;
     let watch = Stopwatch::start();
     wire.send(
-        "PUT /items/k-0 HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json\r\n\
+        "PUT /items/k-0 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Content-Length: 13\r\n\r\n",
     )
     .await;

@@ -23,7 +23,7 @@ pub(crate) async fn assert_empty(kvd: &Client) {
 /// A `PUT` of `/items/a` with this header, to which a body may follow.
 fn head(header: &str) -> String {
     format!(
-        "PUT /items/a HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json\r\n{header}\r\n\r\n"
+        "PUT /items/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{header}\r\n\r\n"
     )
 }
 
@@ -150,7 +150,7 @@ async fn a_body_that_stops_half_way_is_408(env: Env) {
 async fn early(kvd: &Kvd, line: &str, media_type: &str) -> Answer {
     let mut wire: Wire = kvd.wire().await;
     let head = format!(
-        "{line} HTTP/1.1\r\nHost: kvd\r\nContent-Type: {media_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "{line} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
     );
     let body = chunked(&vec![b' '; 200_000]);
     wire.send(head).await;
@@ -197,7 +197,7 @@ async fn requests_may_be_pipelined(env: Env) {
     for n in 1..=5 {
         requests += &head("Content-Length: 13");
         requests += &format!("{{\"value\":\"{n}\"}}");
-        requests += "GET /items/a HTTP/1.1\r\nHost: kvd\r\n\r\n";
+        requests += "GET /items/a HTTP/1.1\r\nHost: localhost\r\n\r\n";
     }
     wire.send(requests).await;
     for n in 1..=5 {
@@ -216,7 +216,7 @@ async fn requests_may_be_pipelined(env: Env) {
 async fn a_body_is_never_taken_for_a_request(env: Env) {
     let kvd = env.start().await;
     let _created = kvd.create("a", "b").await;
-    let smuggled = "DELETE /items/a HTTP/1.1\r\nHost: kvd\r\n\r\n";
+    let smuggled = "DELETE /items/a HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let length = format!("Content-Length: {}", smuggled.len());
     for line in [
         "PATCH /items/a",
@@ -227,7 +227,7 @@ async fn a_body_is_never_taken_for_a_request(env: Env) {
     ] {
         let mut wire = kvd.wire().await;
         wire.send(format!(
-            "{line} HTTP/1.1\r\nHost: kvd\r\n{length}\r\nConnection: close\r\n\r\n{smuggled}"
+            "{line} HTTP/1.1\r\nHost: localhost\r\n{length}\r\nConnection: close\r\n\r\n{smuggled}"
         ))
         .await;
         let _answer = wire.answer().await;

@@ -55,7 +55,7 @@ fn statuses(said: &str) -> Vec<&str> {
 async fn two_lengths_do_not_smuggle_a_request(env: Env) {
     let kvd = env.start().await;
     let _victim = kvd.create("victim", "alive").await;
-    let smuggled = "DELETE /items/victim HTTP/1.1\r\nHost: kvd\r\n\r\n";
+    let smuggled = "DELETE /items/victim HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let body = "{\"value\":\"a\"}";
     let mut requests = Vec::new();
     for lengths in [
@@ -82,7 +82,7 @@ async fn two_lengths_do_not_smuggle_a_request(env: Env) {
             format!("d\r\n{body}\r\n0\r\n\r\n{smuggled}"),
         ] {
             let head = format!(
-                "PUT /items/a HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json\r\n{lengths}\r\n\r\n"
+                "PUT /items/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{lengths}\r\n\r\n"
             );
             requests.push(head + rest.as_str());
         }
@@ -99,15 +99,15 @@ async fn malformed_heads_are_4xx_or_closed(env: Env) {
         "nonsense\r\n\r\n",
         "GET\r\n\r\n",
         "GET /items/\r\n\r\n",
-        "GET  /items/ HTTP/1.1\r\nHost: kvd\r\n\r\n",
-        "GET /items/ HTTP/9.9\r\nHost: kvd\r\n\r\n",
+        "GET  /items/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /items/ HTTP/9.9\r\nHost: localhost\r\n\r\n",
         "GET /items/ HTTP/1.1\r\nHost kvd\r\n\r\n",
         "GET /items/ HTTP/1.1\r\n: empty\r\n\r\n",
         "GET /items/ HTTP/1.1\r\nHo st: kvd\r\n\r\n",
         "GET /items/ HTTP/1.1\r\nHost: k\0d\r\n\r\n",
-        "GET /it ems/ HTTP/1.1\r\nHost: kvd\r\n\r\n",
-        "GET /items/\x7f HTTP/1.1\r\nHost: kvd\r\n\r\n",
-        "G\u{e9}T /items/ HTTP/1.1\r\nHost: kvd\r\n\r\n",
+        "GET /it ems/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /items/\x7f HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "G\u{e9}T /items/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ];
     assert_all_refused(&kvd, heads.map(str::to_owned).to_vec()).await;
@@ -118,9 +118,9 @@ async fn a_huge_head_is_4xx(env: Env) {
     let many: String = (0..5000).map(|n| format!("X-{n}: {n}\r\n")).collect();
     let long = "x".repeat(200_000);
     let heads = vec![
-        format!("GET /items/ HTTP/1.1\r\nHost: kvd\r\nX-Long: {long}\r\n\r\n"),
-        format!("GET /items/{long} HTTP/1.1\r\nHost: kvd\r\n\r\n"),
-        format!("GET /items/ HTTP/1.1\r\nHost: kvd\r\n{many}\r\n"),
+        format!("GET /items/ HTTP/1.1\r\nHost: localhost\r\nX-Long: {long}\r\n\r\n"),
+        format!("GET /items/{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        format!("GET /items/ HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"),
         format!("{long}\r\n\r\n"),
     ];
     assert_all_refused(&kvd, heads).await;
@@ -135,7 +135,7 @@ async fn http_1_0_is_answered(env: Env) {
     let _created = kvd.create("a", "old").await;
     for head in [
         "GET /items/a HTTP/1.0\r\n\r\n",
-        "GET /items/a HTTP/1.0\r\nHost: kvd\r\n\r\n",
+        "GET /items/a HTTP/1.0\r\nHost: localhost\r\n\r\n",
     ] {
         // The answer ends with the connection, and is not chunked, which HTTP/1.0 does not know.
         let said = answer_to(kvd.wire().await, head.to_owned()).await;
@@ -149,7 +149,7 @@ async fn http_1_0_is_answered(env: Env) {
     assert!(list.contains("\"total\":1") && !list.to_lowercase().contains("chunked"));
 }
 
-const EXPECT: &str = "PUT /items/a HTTP/1.1\r\nHost: kvd\r\nExpect: 100-continue\r\n\
+const EXPECT: &str = "PUT /items/a HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
                       Content-Type: application/json\r\n";
 
 async fn a_value_too_large_under_expect_gets_its_answer_without_the_body(env: Env) {

@@ -93,7 +93,7 @@ async fn an_idle_connection_is_kept_for_longer_than_that(env: Env) {
     let mut after_an_answer = kvd.wire().await;
     let _first = after_an_answer.ask("GET", "/items/", "").await.expect(200);
     let mut after_a_write = kvd.wire().await;
-    let head = "PUT /items/a?upsert=true HTTP/1.1\r\nHost: kvd\r\nContent-Length: 13\r\n\
+    let head = "PUT /items/a?upsert=true HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\n\
                 Content-Type: application/json\r\n\r\n{\"value\":\"a\"}";
     let _written = after_a_write.send(head).await.answer().await.expect(201);
     let mut after_a_refusal = kvd.wire().await;
@@ -112,7 +112,7 @@ async fn an_idle_connection_is_kept_for_longer_than_that(env: Env) {
 async fn busy(kvd: &Kvd) -> Wire {
     let mut wire = kvd.wire().await;
     wire.send(
-        "PUT /items/a?upsert=true HTTP/1.1\r\nHost: kvd\r\nExpect: 100-continue\r\n\
+        "PUT /items/a?upsert=true HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
          Content-Type: application/json\r\nContent-Length: 13\r\n\r\n",
     )
     .await;
@@ -130,7 +130,7 @@ async fn beyond_max_connections_others_wait_until_there_is_room(env: Env) {
     let mut waiting = JoinSet::new();
     for _ in 0..10 {
         let mut wire = kvd.wire().await;
-        wire.send("GET /livez HTTP/1.1\r\nHost: kvd\r\nConnection: close\r\n\r\n")
+        wire.send("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .await;
         waiting.spawn(async move { wire.answer().await });
     }
@@ -166,7 +166,7 @@ async fn hang_up(kvd: &Client, n: u32) {
     };
     let length = if body.is_empty() { 0 } else { length };
     let head = format!(
-        "{line}\r\nHost: kvd\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        "{line}\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
     // Whatever becomes of it.
     let _sent = wire.try_send(head + body.as_str()).await;

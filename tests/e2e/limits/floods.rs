@@ -66,7 +66,7 @@ async fn sigterm_under_load_cuts_off_no_request(env: Env) {
         async move {
             // A connection each, so that none is closed just when a request is sent on it.
             let mut wire = Wire::attempt(client.address()).await.ok()?;
-            let head = "Host: kvd\r\nConnection: close\r\nContent-Type: application/json\r\n\
+            let head = "Host: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
                         Content-Length: 13\r\n\r\n{\"value\":\"x\"}";
             wire.send(format!("PUT {path} HTTP/1.1\r\n{head}")).await;
             Some((format!("k-{n}-{round}"), wire.rest().await))
@@ -196,7 +196,7 @@ async fn pages_for_clients_that_never_read_are_bounded(
     for n in 0..clients {
         let mut wire = kvd.wire().await;
         let size = largest - n % 20;
-        let head = format!("GET /items/?page_size={size} HTTP/1.1\r\nHost: kvd\r\n\r\n");
+        let head = format!("GET /items/?page_size={size} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         wire.send(head).await;
         silent.push(wire);
     }

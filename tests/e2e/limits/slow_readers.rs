@@ -33,8 +33,8 @@ async fn an_answer_that_is_read_slowly_is_not_cut_off(env: Env) {
         let _created = kvd.create(&format!("big-{n}"), &value).await;
     }
     let mut stream = connect(&kvd).await;
-    let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: kvd\r\n\r\n";
-    let half = "GET /livez HTTP/1.1\r\nHost: kvd\r\n";
+    let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let half = "GET /livez HTTP/1.1\r\nHost: localhost\r\n";
     stream.write_all(list.as_bytes()).await.expect("sent");
     let mut answer = vec![0; 64 * 1024];
     // The answer is on its way, so what is sent now is the beginning of the next head.

@@ -49,7 +49,7 @@ pub(crate) async fn put_whose_answer_is_lost(
     let put = async {
         let mut wire = Wire::connect(proxy).await;
         let body = r#"{"value":"b"}"#;
-        let head = "PUT /items/a HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json";
+        let head = "PUT /items/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
         let length = body.len();
         let request = format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}");
         wire.send(request).await.answer().await.status

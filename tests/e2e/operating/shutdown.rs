@@ -34,7 +34,7 @@ async fn half_sent(kvd: &Kvd) -> Wire {
     let mut wire = kvd.wire().await;
     let before = kvd.metric(IN_FLIGHT).await;
     wire.send(
-        "PUT /items/slow?upsert=true HTTP/1.1\r\nHost: kvd\r\n\
+        "PUT /items/slow?upsert=true HTTP/1.1\r\nHost: localhost\r\n\
          Content-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"value\":",
     )
     .await;
@@ -129,7 +129,7 @@ async fn after_that_no_new_connection_is_taken(env: Env) {
     let admin = kvd.admin();
     let mut under_way = kvd.wire().await;
     under_way
-        .send("PUT /items/a?upsert=true HTTP/1.1\r\nHost: kvd\r\nContent-Length: 9\r\nContent-Type: application/json\r\n\r\n")
+        .send("PUT /items/a?upsert=true HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nContent-Type: application/json\r\n\r\n")
         .await;
     until("it is under way", async || {
         admin.metric(IN_FLIGHT).await > 1.0
@@ -153,7 +153,7 @@ async fn connections_the_kernel_has_accepted_are_served(env: Env) {
     let mut waiting = Vec::new();
     for _ in 0..60 {
         let mut wire = kvd.wire().await;
-        wire.send("GET /items/ HTTP/1.1\r\nHost: kvd\r\n\r\n").await;
+        wire.send("GET /items/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         waiting.push(wire);
     }
     kvd.signal(Signal::SIGTERM);
@@ -168,7 +168,7 @@ async fn connections_the_kernel_has_accepted_are_served(env: Env) {
 async fn connections_that_wait_for_room_are_served_too(env: Env) {
     let start = patient(&env).arg("--max-connections", "3");
     let kvd = start.arg("--admin-listen", "127.0.0.1:0").start().await;
-    let head = "PUT /items/a?upsert=true HTTP/1.1\r\nHost: kvd\r\nExpect: 100-continue\r\n\
+    let head = "PUT /items/a?upsert=true HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
                 Content-Type: application/json\r\nContent-Length: 13\r\n\r\n";
     let mut under_way = Vec::new();
     for _ in 0..3 {
@@ -179,7 +179,7 @@ async fn connections_that_wait_for_room_are_served_too(env: Env) {
     let mut waiting = Vec::new();
     for _ in 0..10 {
         let mut wire = kvd.wire().await;
-        wire.send("GET /items/ HTTP/1.1\r\nHost: kvd\r\n\r\n").await;
+        wire.send("GET /items/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         waiting.push(wire);
     }
     kvd.signal(Signal::SIGTERM);
