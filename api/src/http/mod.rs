@@ -3,7 +3,7 @@
 //! - `route`: the resource at a path; `arrival`: what is found out once about a request.
 //! - `client_address`: whose request it is.
 //! - The middleware: `observe` (log and metrics), `unread_body`, `catch_errors` with `request_check`.
-//! - What a handler takes: `param`, `query`, `entity_tags` and `json`.
+//! - What a handler takes: `param`, `query`, `entity_tags`, and `json`; `percent` decodes.
 //! - `problem` with its `problem_code`: every error as a document; `failed`: those of an operation;
 //!   `store_problem`: what a failure of the store means to a client.
 //! - `metrics`: the instruments of all this.
@@ -17,6 +17,7 @@ mod json;
 mod metrics;
 mod observe;
 mod param;
+mod percent;
 mod problem;
 mod problem_code;
 mod query;
@@ -35,6 +36,7 @@ pub(crate) use self::{
     metrics::HttpMetrics,
     observe::{Observe, ObserveSettings},
     param::{Param, Parameter},
+    percent::percent_decoded,
     problem::{Problem, sentence},
     problem_code::Code,
     query::{Query, integer},

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::problem::Problem;
+use super::{percent::percent_decoded, problem::Problem};
 
 /// The query of a request, every name once.
 #[derive(Clone, Debug, Default)]
@@ -41,13 +41,11 @@ impl Query {
     }
 }
 
-/// Form decoding: `+` is a space; what is not UTF-8 is refused, not replaced.
+/// Form decoding: `+` is a space; what is malformed or not UTF-8 is refused, not replaced.
 fn decoded(text: &str) -> Result<String, Problem> {
-    let spaced = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&spaced)
-        .decode_utf8()
+    percent_decoded(&text.replace('+', " "))
         .map(Cow::into_owned)
-        .map_err(|_| Problem::invalid("The query is not percent-encoded UTF-8."))
+        .ok_or_else(|| Problem::invalid("The query is not percent-encoded UTF-8."))
 }
 
 /// A whole number in digits only: the standard parser also takes a sign.
@@ -82,6 +80,15 @@ mod tests {
         assert_eq!(prefix("page=1").unwrap(), None);
         assert!(prefix("prefix=a&prefix=a").is_err());
         assert!(prefix("prefx=a").is_err());
-        assert!(prefix("prefix=%FF").is_err());
+        assert_eq!(prefix("pref%69x=%2B%25").unwrap().as_deref(), Some("+%"));
+        for malformed in [
+            "prefix=%FF",
+            "prefix=%zz",
+            "prefix=%",
+            "prefix=%4",
+            "pref%69x%=a",
+        ] {
+            assert!(prefix(malformed).is_err(), "{malformed}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod json;
 mod keys;
 mod links;
 mod pages;
+mod percent;
 mod preconditions;
 mod prefixes;
 mod problems;
@@ -29,6 +30,7 @@ tests::topics! {
     keys,
     links,
     pages,
+    percent,
     preconditions,
     prefixes,
     problems,
