@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::{Url, header::HeaderMap};
+use reqwest::{StatusCode, Url, header::HeaderMap};
 use serde_json::Value;
 
 /// Status, headers and the whole body.
@@ -174,6 +174,11 @@ impl Answer {
                 "{}: no {member} in {problem}",
                 self.asked
             );
+        }
+        if problem["type"] == "about:blank" {
+            let status = StatusCode::from_u16(self.status).expect("a status");
+            let phrase = status.canonical_reason().expect("a registered status");
+            assert_eq!(problem["title"], phrase, "{}", self.asked);
         }
         problem
     }

@@ -247,13 +247,28 @@ fn check(answer: &Answer) {
     } else if answer.status >= 400 && !asked.ends_with(" /readyz") {
         answer.check_problem();
     }
-    let about_items = asked.contains(" /items");
-    if about_items && matches!(answer.status, 200..=304) {
-        assert_eq!(
-            answer.header("cache-control"),
-            Some("no-cache"),
-            "{asked}: {}: Cache-Control",
-            answer.status
-        );
+    assert_eq!(
+        answer.header("cache-control"),
+        Some(caching(answer)),
+        "{asked}: {}: Cache-Control",
+        answer.status
+    );
+}
+
+/// What may be kept of an answer: one about items, and the explorer with its document, if it is asked for again.
+fn caching(answer: &Answer) -> &'static str {
+    let target = answer.asked.split(' ').nth(1).expect("a path");
+    let path = target.split('?').next().unwrap_or_default();
+    let about_items = match path.strip_prefix("/items") {
+        Some(rest) => rest.is_empty() || rest.starts_with('/') && !rest[1..].contains('/'),
+        None => false,
+    };
+    let explorer = ["/docs", "/openapi.json"].contains(&path);
+    match answer.status {
+        429 => "no-store",
+        404 if answer.text().contains("route-not-found") => "no-store",
+        _ if about_items => "no-cache",
+        200 if explorer => "no-cache",
+        _ => "no-store",
     }
 }

@@ -82,8 +82,16 @@ fn response(code: Code) -> MetaResponse {
             ..header("ETag", description, MetaSchema::new("string"))
         });
     }
+    if code == Code::UnsupportedMediaType {
+        let description =
+            "With a body that has a `Content-Encoding`: the coding that is understood.";
+        headers.push(MetaHeader {
+            required: false,
+            ..header("Accept-Encoding", description, MetaSchema::new("string"))
+        });
+    }
     MetaResponse {
-        description: code.title(),
+        description: code.meaning(),
         status: Some(code.status().as_u16()),
         status_range: None,
         content: vec![MetaMediaType {

@@ -3,12 +3,13 @@
 //! - `route`: the resource at a path; `arrival`: what is found out once about a request.
 //! - `client_address`: whose request it is.
 //! - The middleware: `observe` (log and metrics), `unread_body`, `catch_errors` with `request_check`.
-//! - What a handler takes: `param`, `query`, `entity_tags`, and `json`; `percent` decodes.
+//! - What a handler takes: `param`, `query`, `entity_tags`, and `json` with `body_headers`; `percent` decodes.
 //! - `problem` with its `problem_code`: every error as a document; `failed`: those of an operation;
 //!   `store_problem`: what a failure of the store means to a client.
 //! - `metrics`: the instruments of all this.
 
 mod arrival;
+mod body_headers;
 mod catch_errors;
 mod client_address;
 mod entity_tags;
@@ -28,6 +29,7 @@ mod unread_body;
 
 pub(crate) use self::{
     arrival::Arrival,
+    body_headers::IDENTITY,
     catch_errors::CatchErrors,
     client_address::client_network,
     entity_tags::EntityTags,

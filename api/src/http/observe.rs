@@ -101,11 +101,13 @@ fn add_headers(response: &mut Response, id: RequestId, route: Route) {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    if route.has_operations() {
-        headers
-            .entry(header::CACHE_CONTROL)
-            .or_insert(HeaderValue::from_static("no-cache"));
-    }
+    let caching = match route.has_operations() {
+        true => "no-cache",
+        false => "no-store",
+    };
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static(caching));
 }
 
 impl<E> Observe<E> {

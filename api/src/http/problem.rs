@@ -25,6 +25,8 @@ pub struct Problem {
     etag: Option<ETag>,
     /// The methods the resource has, with a 405.
     allow: Option<String>,
+    /// The content coding that is understood, with a 415 for another.
+    accept_encoding: Option<&'static str>,
     /// Seconds until a request is welcome again.
     retry_after: Option<u64>,
 }
@@ -36,6 +38,7 @@ impl Problem {
             detail: detail.into(),
             etag: None,
             allow: None,
+            accept_encoding: None,
             retry_after: code.has_retry_after().then_some(RETRY_AFTER),
         }
     }
@@ -67,6 +70,14 @@ impl Problem {
     pub fn with_allow(self, methods: String) -> Self {
         let allow = Some(methods);
         Self { allow, ..self }
+    }
+
+    pub fn with_accept_encoding(self, coding: &'static str) -> Self {
+        let accept_encoding = Some(coding);
+        Self {
+            accept_encoding,
+            ..self
+        }
     }
 
     pub fn with_retry_after(self, seconds: u64) -> Self {
@@ -126,7 +137,7 @@ pub struct ProblemBody {
     /// A URI that names the kind of problem, or `about:blank`.
     #[oai(rename = "type", validator(min_length = 1))]
     r#type: String,
-    /// The kind of problem for people.
+    /// For people: the phrase of the status, or what the type is called.
     title: String,
     /// The status of the answer.
     status: u16,
@@ -159,8 +170,12 @@ impl IntoResponse for Problem {
         };
         set(header::ETAG, self.etag.map(|tag| format!("\"{tag}\"")));
         set(header::ALLOW, self.allow);
+        set(
+            header::ACCEPT_ENCODING,
+            self.accept_encoding.map(str::to_owned),
+        );
         set(header::RETRY_AFTER, self.retry_after.map(|s| s.to_string()));
-        if self.code == Code::RateLimited {
+        if self.code.says_nothing_of_items() {
             set(header::CACHE_CONTROL, Some("no-store".to_owned()));
         }
         response

@@ -5,6 +5,9 @@ use poem::http::StatusCode;
 /// A problem type registered with IANA.
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
+/// The type of a problem that says no more than its status does.
+const BLANK: &str = "about:blank";
+
 /// What went wrong, as the stable member `code` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -85,8 +88,17 @@ impl Code {
         }
     }
 
-    /// One sentence for people, the same every time.
+    /// The phrase of the status line, as RFC 9457 (4.2.1) has it for `about:blank`; else the type's own.
     pub fn title(self) -> &'static str {
+        if self.type_uri() == BLANK {
+            let phrase = self.status().canonical_reason();
+            return phrase.expect("every status of a code is a registered one");
+        }
+        self.meaning()
+    }
+
+    /// What the code means: one sentence for people, the same every time.
+    pub fn meaning(self) -> &'static str {
         match self {
             Self::InvalidRequest => "The request is not valid",
             Self::InvalidKey => "The key is not valid",
@@ -98,7 +110,7 @@ impl Code {
             Self::KeyExists => "The key exists already",
             Self::PreconditionFailed => "The precondition does not hold",
             Self::ValueTooLarge => "The value is too large",
-            Self::UnsupportedMediaType => "The body must be application/json",
+            Self::UnsupportedMediaType => "The body must be application/json, and not encoded",
             Self::RateLimited => "Too many requests",
             Self::Internal => "Something went wrong in kvd",
             Self::DatabaseUnavailable => "The database is not available",
@@ -111,8 +123,13 @@ impl Code {
     pub fn type_uri(self) -> &'static str {
         match self {
             Self::RateLimited => QUOTA_EXCEEDED,
-            _ => "about:blank",
+            _ => BLANK,
         }
+    }
+
+    /// Whether it is the same for a path of items as for any other, so that no cache may keep it.
+    pub fn says_nothing_of_items(self) -> bool {
+        matches!(self, Self::RateLimited | Self::RouteNotFound)
     }
 
     pub fn has_retry_after(self) -> bool {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::examples::example;
 use crate::{
-    http::Code,
+    http::{Code, IDENTITY},
     items::{Items, OPERATIONS, key_schema},
     rate_limit::Quota,
 };
@@ -21,7 +21,8 @@ A 503 means that nothing was written. A 504 `outcome-unknown` means that the dat
 the write may have been applied, or may still be; a retry under `If-Match` is safe.";
 
 /// The headers of answers as they are written, each with an example.
-const HEADERS: [(&str, &str); 10] = [
+const HEADERS: [(&str, &str); 11] = [
+    ("Accept-Encoding", IDENTITY),
     ("Cache-Control", "no-cache"),
     ("Content-Location", "/items/greeting"),
     ("ETag", "\"17-3\""),
@@ -179,7 +180,7 @@ fn of_status<'a>(codes: &'a [Code], status: &str) -> impl Iterator<Item = &'a Co
 
 /// The codes of a status, in Markdown.
 fn explained(codes: &[Code], status: &str) -> String {
-    let line = |code: &Code| format!("`{}`: {}", code.as_str(), code.title());
+    let line = |code: &Code| format!("`{}`: {}", code.as_str(), code.meaning());
     let lines: Vec<_> = of_status(codes, status).map(line).collect();
     lines.join("\n\n")
 }
@@ -188,7 +189,7 @@ fn examples(codes: &[Code], status: &str) -> Value {
     let example = |code: &Code| {
         let document = serde_json::to_value(example(*code).document());
         let document = document.expect("a problem document is JSON");
-        let example = json!({ "summary": code.title(), "value": document });
+        let example = json!({ "summary": code.meaning(), "value": document });
         (code.as_str().to_owned(), example)
     };
     Value::Object(of_status(codes, status).map(example).collect::<Map<_, _>>())

@@ -18,6 +18,9 @@ use sha2::{Digest, Sha256};
 use super::document::{DocumentSettings, document};
 use crate::items::Items;
 
+/// A browser may keep both, but asks again: another version of kvd may serve others.
+const REVALIDATED: &str = "no-cache";
+
 /// The document as text, and the page that shows it.
 #[derive(Clone)]
 pub(crate) struct Explorer {
@@ -105,6 +108,7 @@ fn texts<'a>(mut page: &'a str, tag: &'a str) -> impl Iterator<Item = &'a str> {
 pub(crate) fn openapi(Data(explorer): Data<&Explorer>) -> Response {
     Response::builder()
         .content_type("application/json")
+        .header(header::CACHE_CONTROL, REVALIDATED)
         .body(explorer.document.clone())
 }
 
@@ -112,6 +116,7 @@ pub(crate) fn openapi(Data(explorer): Data<&Explorer>) -> Response {
 pub(crate) fn docs(Data(explorer): Data<&Explorer>) -> Response {
     Response::builder()
         .content_type("text/html; charset=utf-8")
+        .header(header::CACHE_CONTROL, REVALIDATED)
         .header(header::CONTENT_SECURITY_POLICY, &explorer.policy)
         .body(explorer.page.clone())
 }

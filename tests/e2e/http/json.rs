@@ -13,6 +13,8 @@ tests::list! {
         deep_json_is_400,
         another_media_type_is_415,
         json_with_a_charset_is_json,
+        a_byte_order_mark_before_the_body_is_skipped,
+        a_body_that_is_not_utf_8_is_told_so,
         escapes_and_white_space_are_json
 }
 
@@ -175,6 +177,54 @@ async fn json_with_a_charset_is_json(env: Env) {
         );
         assert_eq!(answer.member("value"), "é");
     }
+}
+
+/// Windows editors and shells put it there (RFC 8259, 8.1).
+async fn a_byte_order_mark_before_the_body_is_skipped(env: Env) {
+    let kvd = env.start().await;
+    let post = kvd
+        .request(Method::POST, "/items/")
+        .header("Content-Type", "application/json");
+    let body = "\u{feff} {\"key\":\"a\",\"value\":\"\u{feff}b\"}";
+    let created = post.body(body).await.expect(201);
+    assert_eq!(
+        (created.member("key"), created.member("value")),
+        ("a".to_owned(), "\u{feff}b".to_owned())
+    );
+    let put = kvd
+        .request(Method::PUT, "/items/a")
+        .header("Content-Type", "application/json");
+    let updated = put.body("\u{feff}{\"value\":\"c\"}").await.expect(200);
+    assert_eq!(updated.member("value"), "c");
+    let _deleted = kvd.delete("/items/a").await.expect(204);
+    for body in [
+        "\u{feff}",
+        "\u{feff}\u{feff}{\"key\":\"a\",\"value\":\"b\"}",
+        " \u{feff}{\"value\":\"b\"}",
+        "\u{feff}[]",
+    ] {
+        assert_invalid(&kvd, body).await;
+    }
+    assert_empty(&kvd).await;
+}
+
+async fn a_body_that_is_not_utf_8_is_told_so(env: Env) {
+    let kvd = env.start().await;
+    let text = "{\"key\":\"a\",\"value\":\"\u{e9}\"}";
+    let marked: Vec<u16> = [0xfeff].into_iter().chain(text.encode_utf16()).collect();
+    let little: Vec<u8> = marked.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let big: Vec<u8> = marked.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+    let latin: Vec<u8> = text
+        .chars()
+        .map(|c| u8::try_from(c).expect("of Latin-1"))
+        .collect();
+    for body in [little, big, latin] {
+        for answer in send(&kvd, "application/json", &body).await {
+            let problem = answer.problem(400, "invalid-request");
+            assert_eq!(problem["detail"], "The body is not UTF-8.");
+        }
+    }
+    assert_empty(&kvd).await;
 }
 
 async fn escapes_and_white_space_are_json(env: Env) {

@@ -1,6 +1,7 @@
 //! What a client asks of kvd over HTTP, and what it is told.
 
 mod bodies;
+mod body_headers;
 mod client_address;
 mod cursors;
 mod explorer;
@@ -21,6 +22,7 @@ mod values;
 
 tests::topics! {
     bodies,
+    body_headers,
     client_address,
     cursors,
     explorer,

@@ -13,7 +13,7 @@ tests::list! {
         the_root_leads_to_the_explorer,
         the_openapi_document_names_the_operations,
         head_is_answered_beside_items_too,
-        only_answers_about_items_are_no_cache
+        only_answers_about_items_and_the_explorer_are_no_cache
 }
 
 async fn livez_and_readyz_are_200_on_a_migrated_database(env: Env) {
@@ -102,8 +102,8 @@ async fn head_is_answered_beside_items_too(env: Env) {
     }
 }
 
-async fn only_answers_about_items_are_no_cache(env: Env) {
-    let kvd = env.start().await;
+async fn only_answers_about_items_and_the_explorer_are_no_cache(env: Env) {
+    let kvd = env.kvd().arg("--admin-listen", "127.0.0.1:0").start().await;
     let created = kvd.create("a", "b").await;
     let not_modified = kvd.get("/items/a").header("If-None-Match", &created.etag());
     let answers = [
@@ -112,6 +112,9 @@ async fn only_answers_about_items_are_no_cache(env: Env) {
         kvd.get("/items/").await.expect(200),
         kvd.put("/items/a", "c").await.expect(200),
         kvd.delete("/items/a").await.expect(204),
+        kvd.delete("/items/a").await.expect(404),
+        kvd.get("/docs").await.expect(200),
+        kvd.head("/openapi.json").await.expect(200),
         created,
     ];
     for answer in answers {
@@ -121,5 +124,20 @@ async fn only_answers_about_items_are_no_cache(env: Env) {
             "{}",
             answer.asked
         );
+    }
+    let admin = kvd.admin();
+    let others = [
+        admin.get("/livez").await.expect(200),
+        admin.get("/readyz").await.expect(200),
+        admin.get("/metrics").await.expect(200),
+        admin.get("/items/").await.expect(404),
+        kvd.get("/").await.expect(307),
+        kvd.get("/livez").await.expect(404),
+        kvd.delete("/docs").await.expect(405),
+        kvd.get("/items/a/b").await.expect(404),
+    ];
+    for answer in others {
+        let caching = answer.header("cache-control");
+        assert_eq!(caching, Some("no-store"), "{}", answer.asked);
     }
 }
