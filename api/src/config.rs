@@ -10,7 +10,11 @@ use humantime::{format_duration, parse_duration};
 use poem::http::HeaderName;
 use settings::{Settings, SettingsError};
 
-use crate::{http::TrustedProxies, net::listen_address, telemetry::LogFormat};
+use crate::{
+    http::{AllowedHosts, TrustedProxies},
+    net::listen_address,
+    telemetry::LogFormat,
+};
 
 /// The file of `--dev`, in the working directory.
 pub(crate) const DEV_DATABASE: &str = "kvd-dev.db";
@@ -92,6 +96,16 @@ pub struct Config {
     #[arg(long, env, value_name = "NAME", default_value = "x-forwarded-for", value_parser = client_ip_header)]
     pub client_ip_header: HeaderName,
 
+    /// Names to answer to on a loopback address, beside localhost: by comma, or * for all
+    #[arg(
+        long,
+        env,
+        value_name = "NAME,…",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub allowed_hosts: AllowedHosts,
+
     /// Most bytes of a value
     #[arg(long, env, value_name = "BYTES", default_value = settings::DEFAULT_MAX_VALUE_BYTES, value_parser = settings::max_value_bytes())]
     pub max_value_bytes: u32,
@@ -134,6 +148,7 @@ impl Config {
             rate_limit_max_clients = self.rate_limit_max_clients,
             trusted_proxies = %self.trusted_proxies,
             client_ip_header = %self.client_ip_header,
+            allowed_hosts = %self.allowed_hosts,
             max_value_bytes = self.max_value_bytes,
             max_connections = self.max_connections,
             shutdown_delay = %format_duration(self.shutdown_delay),

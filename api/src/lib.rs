@@ -22,7 +22,7 @@ mod telemetry;
 
 pub use self::{
     config::Config,
-    http::TrustedProxies,
+    http::{AllowedHosts, TrustedProxies},
     run::{RunError, run},
     telemetry::{Log, LogFormat},
 };

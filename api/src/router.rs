@@ -1,6 +1,6 @@
 //! Every URL, and the order of the middleware.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use poem::{
     Endpoint, EndpointExt, Request, Response, Result, endpoint::BoxEndpoint, handler, http::Method,
@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use crate::{
     config::Config,
     http::{
-        Arrival, BodyLimits, CatchErrors, HttpMetrics, Observe, ObserveSettings, Problem,
-        RequestCheck, Route, UnreadBody,
+        Arrival, BodyLimits, CatchErrors, CheckHost, HostSettings, HttpMetrics, Observe,
+        ObserveSettings, Problem, RequestCheck, Route, UnreadBody,
     },
     items::Items,
     net::Phase,
@@ -66,8 +66,8 @@ pub(crate) fn endpoints(
     let middleware = Middleware::new(config, metrics);
     let limiter = limiter(config, metrics, &middleware.limiter_metrics);
     Endpoints {
-        public: middleware.around(public, limiter),
-        admin: middleware.around(status(), None),
+        public: middleware.around(public, limiter, hosts(config, Some(config.listen))),
+        admin: middleware.around(status(), None, hosts(config, config.admin_listen)),
     }
 }
 
@@ -76,6 +76,16 @@ fn quota(config: &Config) -> Option<Quota> {
         limit: config.rate_limit,
         window: config.rate_limit_window,
     })
+}
+
+/// To which hosts the listener on this address answers.
+fn hosts(config: &Config, listener: Option<SocketAddr>) -> HostSettings {
+    let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+    HostSettings {
+        loopback: listener.is_some_and(is_loopback),
+        allowed_hosts: config.allowed_hosts.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+    }
 }
 
 fn limiter(
@@ -117,6 +127,7 @@ impl Middleware {
         &self,
         routes: Vec<Routed>,
         limiter: Option<Arc<RateLimiter>>,
+        hosts: HostSettings,
     ) -> BoxEndpoint<'static, Response> {
         let caught = CatchErrors {
             inner: Routes(routes),
@@ -127,7 +138,11 @@ impl Middleware {
             limiter,
             metrics: self.limiter_metrics.clone(),
         };
-        let drained = UnreadBody { inner: limited };
+        let named = CheckHost {
+            inner: limited,
+            settings: hosts,
+        };
+        let drained = UnreadBody { inner: named };
         Observe {
             inner: drained,
             settings: self.settings.clone(),

@@ -265,7 +265,7 @@ fn caching(answer: &Answer) -> &'static str {
     };
     let explorer = ["/docs", "/openapi.json"].contains(&path);
     match answer.status {
-        429 => "no-store",
+        421 | 429 => "no-store",
         404 if answer.text().contains("route-not-found") => "no-store",
         _ if about_items => "no-cache",
         200 if explorer => "no-cache",

@@ -10,7 +10,10 @@ use std::{
 };
 
 use ipnet::{IpNet, Ipv4Net};
-use poem::http::{HeaderMap, HeaderName};
+use poem::{
+    Request,
+    http::{HeaderMap, HeaderName},
+};
 
 /// The proxies whose word is believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,9 +61,16 @@ fn canonical(network: IpNet) -> IpNet {
 }
 
 impl TrustedProxies {
-    fn contains(&self, address: IpAddr) -> bool {
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
+}
+
+/// The address at the other end of the connection.
+pub(super) fn peer(request: &Request) -> IpAddr {
+    let peer = request.remote_addr().as_socket_addr();
+    let peer = peer.expect("the server listens on IP sockets only");
+    peer.ip().to_canonical()
 }
 
 /// The address of the client: `peer`, or what trusted proxies say in `header`.

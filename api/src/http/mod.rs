@@ -1,7 +1,7 @@
 //! HTTP around every request, whatever its resource. It knows the store in one file only.
 //!
 //! - `route`: the resource at a path; `arrival`: what is found out once about a request.
-//! - `client_address`: whose request it is.
+//! - `client_address`: whose request it is; `hosts`: whether it is meant for this kvd.
 //! - The middleware: `observe` (log and metrics), `unread_body`, `catch_errors` with `request_check`.
 //! - What a handler takes: `param`, `query`, `entity_tags`, and `json` with `body_headers`; `percent` decodes.
 //! - `problem` with its `problem_code`: every error as a document; `failed`: those of an operation;
@@ -14,6 +14,7 @@ mod catch_errors;
 mod client_address;
 mod entity_tags;
 mod failed;
+mod hosts;
 mod json;
 mod metrics;
 mod observe;
@@ -34,6 +35,7 @@ pub(crate) use self::{
     client_address::client_network,
     entity_tags::EntityTags,
     failed::{Described, Failed, Operation},
+    hosts::{CheckHost, HostSettings, misdirected},
     json::{BodyLimits, Json, JsonText},
     metrics::HttpMetrics,
     observe::{Observe, ObserveSettings},
@@ -50,4 +52,5 @@ pub(crate) use self::{
 pub use self::{
     client_address::TrustedProxies,
     entity_tags::{Comparison, entity_tags},
+    hosts::AllowedHosts,
 };

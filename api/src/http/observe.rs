@@ -12,7 +12,7 @@ use tracing::Level;
 
 use super::{
     arrival::Arrival,
-    client_address::{TrustedProxies, client_ip},
+    client_address::{TrustedProxies, client_ip, peer},
     metrics::HttpMetrics,
     route::Route,
 };
@@ -112,16 +112,12 @@ fn add_headers(response: &mut Response, id: RequestId, route: Route) {
 
 impl<E> Observe<E> {
     fn client(&self, request: &Request) -> IpAddr {
-        let peer = request
-            .remote_addr()
-            .as_socket_addr()
-            .expect("the server listens on IP sockets only")
-            .ip();
         let ObserveSettings {
             trusted_proxies,
             client_ip_header,
             ..
         } = &self.settings;
-        client_ip(peer, request.headers(), client_ip_header, trusted_proxies)
+        let headers = request.headers();
+        client_ip(peer(request), headers, client_ip_header, trusted_proxies)
     }
 }

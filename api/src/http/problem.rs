@@ -44,14 +44,19 @@ impl Problem {
     }
 
     /// What the client sent may be part of the detail, so it is cut to a size for people.
-    pub fn invalid(detail: impl Into<String>) -> Self {
+    pub fn quoting(code: Code, detail: impl Into<String>) -> Self {
         const MOST: usize = 300;
         let mut detail = detail.into();
         if detail.len() > MOST {
             detail.truncate(detail.floor_char_boundary(MOST));
             detail.push('…');
         }
-        Self::new(Code::InvalidRequest, detail)
+        Self::new(code, detail)
+    }
+
+    /// As [`Self::quoting`].
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::quoting(Code::InvalidRequest, detail)
     }
 
     pub fn route_not_found() -> Self {

@@ -22,6 +22,7 @@ pub enum Code {
     PreconditionFailed,
     ValueTooLarge,
     UnsupportedMediaType,
+    MisdirectedRequest,
     RateLimited,
     Internal,
     DatabaseUnavailable,
@@ -31,7 +32,7 @@ pub enum Code {
 
 impl Code {
     /// Every code there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidRequest,
         Self::InvalidKey,
         Self::InvalidValue,
@@ -43,6 +44,7 @@ impl Code {
         Self::PreconditionFailed,
         Self::ValueTooLarge,
         Self::UnsupportedMediaType,
+        Self::MisdirectedRequest,
         Self::RateLimited,
         Self::Internal,
         Self::DatabaseUnavailable,
@@ -63,6 +65,7 @@ impl Code {
             Self::PreconditionFailed => "precondition-failed",
             Self::ValueTooLarge => "value-too-large",
             Self::UnsupportedMediaType => "unsupported-media-type",
+            Self::MisdirectedRequest => "misdirected-request",
             Self::RateLimited => "rate-limited",
             Self::Internal => "internal",
             Self::DatabaseUnavailable => "database-unavailable",
@@ -81,6 +84,7 @@ impl Code {
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::ValueTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::DatabaseUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -111,6 +115,7 @@ impl Code {
             Self::PreconditionFailed => "The precondition does not hold",
             Self::ValueTooLarge => "The value is too large",
             Self::UnsupportedMediaType => "The body must be application/json, and not encoded",
+            Self::MisdirectedRequest => "kvd does not answer to this host",
             Self::RateLimited => "Too many requests",
             Self::Internal => "Something went wrong in kvd",
             Self::DatabaseUnavailable => "The database is not available",
@@ -129,7 +134,10 @@ impl Code {
 
     /// Whether it is the same for a path of items as for any other, so that no cache may keep it.
     pub fn says_nothing_of_items(self) -> bool {
-        matches!(self, Self::RateLimited | Self::RouteNotFound)
+        matches!(
+            self,
+            Self::RateLimited | Self::MisdirectedRequest | Self::RouteNotFound
+        )
     }
 
     pub fn has_retry_after(self) -> bool {

@@ -34,22 +34,22 @@ macro_rules! operations {
 operations! {
     CreateItem Items POST "create_item" [
         InvalidRequest, InvalidKey, InvalidValue, RequestTimeout, KeyExists, ValueTooLarge,
-        UnsupportedMediaType, RateLimited, Internal, DatabaseUnavailable, Overloaded, OutcomeUnknown
+        UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseUnavailable, Overloaded, OutcomeUnknown
     ]
     GetItem Item GET "get_item" [
-        InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, RateLimited, Internal,
+        InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, MisdirectedRequest, RateLimited, Internal,
         DatabaseUnavailable, Overloaded
     ]
     UpdateItem Item PUT "update_item" [
         InvalidRequest, InvalidKey, InvalidValue, ItemNotFound, RequestTimeout, PreconditionFailed,
-        ValueTooLarge, UnsupportedMediaType, RateLimited, Internal, DatabaseUnavailable, Overloaded,
+        ValueTooLarge, UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseUnavailable, Overloaded,
         OutcomeUnknown
     ]
     DeleteItem Item DELETE "delete_item" [
-        InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, RateLimited, Internal,
+        InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, MisdirectedRequest, RateLimited, Internal,
         DatabaseUnavailable, Overloaded, OutcomeUnknown
     ]
     ListItems Items GET "list_items" [
-        InvalidRequest, RateLimited, Internal, DatabaseUnavailable, Overloaded
+        InvalidRequest, MisdirectedRequest, RateLimited, Internal, DatabaseUnavailable, Overloaded
     ]
 }

@@ -71,11 +71,11 @@ pub(crate) fn service(items: Items, settings: DocumentSettings) -> OpenApiServic
         .extra_response_header::<Option<String>, _>(header(
             "RateLimit",
             "Requests left (`r`), and seconds until the oldest one leaves the window (`t`). Absent \
-             if the limiter is off.",
+             if the limiter is off, or was not asked: with 421.",
         ))
         .extra_response_header::<String, _>(header(
             "Cache-Control",
-            "`no-cache`; with 429 `no-store`.",
+            "`no-cache`; with 421 and 429 `no-store`.",
         ))
 }
 

@@ -6,7 +6,7 @@ use entity::{ETag, InvalidKey, InvalidValue};
 use poem::http::Method;
 
 use crate::{
-    http::{Code, Problem, method_not_allowed},
+    http::{Code, Problem, method_not_allowed, misdirected},
     items::{item_not_found, key_exists, precondition_failed},
     rate_limit::{Quota, rate_limited},
     store::Error,
@@ -22,6 +22,7 @@ pub(super) fn example(code: Code) -> Problem {
             let window = Duration::from_mins(1);
             return rate_limited(Quota { limit: 60, window }, 42);
         }
+        Code::MisdirectedRequest => return misdirected("kvd.example.com"),
         Code::Internal => return Problem::internal(),
         Code::DatabaseUnavailable => return Error::Silent.into(),
         Code::Overloaded => return Error::Overloaded.into(),

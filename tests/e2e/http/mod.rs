@@ -6,6 +6,7 @@ mod client_address;
 mod cursors;
 mod explorer;
 mod hostile;
+mod hosts;
 mod items;
 mod json;
 mod keys;
@@ -27,6 +28,7 @@ tests::topics! {
     cursors,
     explorer,
     hostile,
+    hosts,
     items,
     json,
     keys,

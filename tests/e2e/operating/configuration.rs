@@ -66,7 +66,7 @@ async fn dotenv_is_read_in_the_working_directory_only(env: Env) {
     assert_eq!(quota(start().directory(&below)).await, policy(60, 60));
 }
 
-const WRONG: [(&str, &str, &str); 31] = [
+const WRONG: [(&str, &str, &str); 34] = [
     ("--database-url", "DATABASE_URL", "redis://127.0.0.1/0"),
     ("--database-url", "DATABASE_URL", "no url at all"),
     ("--database-url", "DATABASE_URL", ""),
@@ -99,6 +99,9 @@ const WRONG: [(&str, &str, &str); 31] = [
     ),
     ("--client-ip-header", "CLIENT_IP_HEADER", "x forwarded for"),
     ("--client-ip-header", "CLIENT_IP_HEADER", ""),
+    ("--allowed-hosts", "ALLOWED_HOSTS", "http://kvd.example"),
+    ("--allowed-hosts", "ALLOWED_HOSTS", "kvd.example:8000"),
+    ("--allowed-hosts", "ALLOWED_HOSTS", "localhost,*.example"),
     ("--max-value-bytes", "MAX_VALUE_BYTES", "256k"),
     ("--max-connections", "MAX_CONNECTIONS", "0"),
     ("--shutdown-delay", "SHUTDOWN_DELAY", "soon"),

@@ -11,6 +11,7 @@ use serde_json::json;
 use tests::{
     Answer, Client, Env, Wire,
     handbook::{Block, block},
+    kvd::Start,
     load::told,
     openssl::{Authority, openssl},
     process::free_port,
@@ -26,6 +27,7 @@ tests::list! {
     Once =>
         tls_ends_at_nginx_which_asks_for_a_password,
         each_client_has_its_own_limit_and_cannot_choose_it,
+        with_neither_setting_nginx_is_misdirected,
         keys_arrive_as_they_were_sent,
         with_a_path_in_proxy_pass_they_would_not,
         below_a_path_what_kvd_names_lies_outside_of_it,
@@ -114,8 +116,22 @@ fn nginx(env: &Env, kvd: SocketAddr, shown: Block) -> Nginx {
     }
 }
 
+/// The proxies that kvd trusts, as the handbook has it.
+fn trusted() -> String {
+    let settings = block("# /etc/kvd/kvd.env, behind a proxy on the same machine").text();
+    let trusted = settings
+        .lines()
+        .find_map(|line| line.strip_prefix("TRUSTED_PROXIES="));
+    trusted.expect("it is set").to_owned()
+}
+
+/// A kvd that answers to the host that nginx sends.
+fn behind_nginx(env: &Env) -> Start {
+    env.kvd().env("TRUSTED_PROXIES", trusted())
+}
+
 async fn tls_ends_at_nginx_which_asks_for_a_password(env: Env) {
-    let kvd = env.start().await;
+    let kvd = behind_nginx(&env).start().await;
     let _created = kvd.create("a", "b").await;
     let nginx = nginx(&env, kvd.address(), shown());
     let authority = nginx.authority.certificate();
@@ -132,25 +148,31 @@ async fn tls_ends_at_nginx_which_asks_for_a_password(env: Env) {
 
 async fn each_client_has_its_own_limit_and_cannot_choose_it(env: Env) {
     const LIMIT: u64 = 50;
-    let kvd = |trusted| {
+    // As the handbook sets it, and as it is with the other of the two settings.
+    for (name, value, expected) in [
+        ("TRUSTED_PROXIES", trusted(), [1, 2, 3, 1]),
+        ("ALLOWED_HOSTS", "kvd".to_owned(), [1, 2, 3, 4]),
+    ] {
         let kvd = env.kvd().env("RATE_LIMIT", LIMIT.to_string());
-        kvd.env("TRUSTED_PROXIES", trusted).start()
-    };
-    // As the handbook sets it, and as it is if nothing is set.
-    let settings = block("# /etc/kvd/kvd.env, behind a proxy on the same machine").text();
-    let trusted = settings
-        .lines()
-        .find_map(|line| line.strip_prefix("TRUSTED_PROXIES="));
-    let trusted = trusted.expect("it is set");
-    for (trusted, expected) in [(trusted, [1, 2, 3, 1]), ("", [1, 2, 3, 4])] {
-        let kvd = kvd(trusted).await;
+        let kvd = kvd.env(name, value).start().await;
         let nginx = nginx(&env, kvd.address(), plain());
         assert_eq!(counted(nginx.address, LIMIT).await, expected);
     }
 }
 
-async fn keys_arrive_as_they_were_sent(env: Env) {
+async fn with_neither_setting_nginx_is_misdirected(env: Env) {
     let kvd = env.start().await;
+    let nginx = nginx(&env, kvd.address(), plain());
+    let answer = nginx.client().get("/items/").await;
+    let problem = answer.problem(421, "misdirected-request");
+    let detail = problem["detail"].as_str().expect("a detail");
+    for setting in ["\"kvd\"", "ALLOWED_HOSTS", "TRUSTED_PROXIES"] {
+        assert!(detail.contains(setting), "{detail}");
+    }
+}
+
+async fn keys_arrive_as_they_were_sent(env: Env) {
+    let kvd = behind_nginx(&env).start().await;
     let nginx = nginx(&env, kvd.address(), plain());
     let client = nginx.client();
     for key in KEYS {
@@ -164,7 +186,7 @@ async fn keys_arrive_as_they_were_sent(env: Env) {
 }
 
 async fn with_a_path_in_proxy_pass_they_would_not(env: Env) {
-    let kvd = env.start().await;
+    let kvd = behind_nginx(&env).start().await;
     kvd.create_all(["a/b", "ab"]).await;
     let shown = plain().with(
         "# No path behind the name.\n        proxy_pass http://kvd;",
@@ -208,7 +230,7 @@ async fn below_a_path_what_kvd_names_lies_outside_of_it(env: Env) {
 
 /// The status that nginx gives, and the item's version.
 async fn after_a_lost_answer(env: &Env, shown: Block) -> (u16, i64) {
-    let kvd = env.start().await;
+    let kvd = behind_nginx(env).start().await;
     let _created = kvd.create("a", "").await;
     let relay = Relay::before(kvd.address()).await;
     let shown = shown.with(
@@ -229,7 +251,7 @@ async fn as_nginx_is_by_itself_it_would_be(env: Env) {
 }
 
 async fn a_post_that_could_not_be_sent_is_sent_again(env: Env) {
-    let kvd = env.start().await;
+    let kvd = behind_nginx(&env).start().await;
     let nobody = free_port().expect("a port");
     let shown = plain().with(
         "server 127.0.0.1:8000;",
@@ -240,7 +262,7 @@ async fn a_post_that_could_not_be_sent_is_sent_again(env: Env) {
 }
 
 async fn tags_are_strong_until_nginx_compresses(env: Env) {
-    let kvd = env.start().await;
+    let kvd = behind_nginx(&env).start().await;
     let _created = kvd.create("a", &"x".repeat(5000)).await;
     let get = |client: &Client| client.get("/items/a").header("Accept-Encoding", "gzip");
     {
@@ -266,7 +288,7 @@ async fn tags_are_strong_until_nginx_compresses(env: Env) {
 }
 
 async fn the_largest_value_passes_and_more_is_refused_by_kvd(env: Env) {
-    let kvd = env.start().await;
+    let kvd = behind_nginx(&env).start().await;
     let nginx = nginx(&env, kvd.address(), plain());
     let client = nginx.client();
     let _created = client.create("a", "").await;
@@ -284,7 +306,7 @@ async fn the_largest_value_passes_and_more_is_refused_by_kvd(env: Env) {
 
 /// kvd answers after 0.6 × `REQUEST_TIMEOUT`.
 async fn what_kvd_says_when_it_is_late_is_what_the_client_hears(env: Env) {
-    let kvd = env.start().await;
+    let kvd = behind_nginx(&env).start().await;
     let nginx = nginx(&env, kvd.address(), plain());
     let locks = env.database().connection().await.begin().await;
     let locks = locks.expect("a transaction");

@@ -153,7 +153,8 @@ async fn connections_the_kernel_has_accepted_are_served(env: Env) {
     let mut waiting = Vec::new();
     for _ in 0..60 {
         let mut wire = kvd.wire().await;
-        wire.send("GET /items/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        wire.send("GET /items/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
         waiting.push(wire);
     }
     kvd.signal(Signal::SIGTERM);
@@ -179,7 +180,8 @@ async fn connections_that_wait_for_room_are_served_too(env: Env) {
     let mut waiting = Vec::new();
     for _ in 0..10 {
         let mut wire = kvd.wire().await;
-        wire.send("GET /items/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        wire.send("GET /items/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
         waiting.push(wire);
     }
     kvd.signal(Signal::SIGTERM);
