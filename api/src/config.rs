@@ -11,7 +11,7 @@ use poem::http::HeaderName;
 use settings::{Settings, SettingsError};
 
 use crate::{
-    http::{AllowedHosts, TrustedProxies},
+    http::{AllowedHosts, MemoryBudget, TrustedProxies},
     net::listen_address,
     telemetry::LogFormat,
 };
@@ -110,6 +110,11 @@ pub struct Config {
     #[arg(long, env, value_name = "BYTES", default_value = settings::DEFAULT_MAX_VALUE_BYTES, value_parser = settings::max_value_bytes())]
     pub max_value_bytes: u32,
 
+    /// Most memory for bodies being received, values being answered and pages, such as 512MiB; at least
+    /// 8 × MAX_VALUE_BYTES unless it is given
+    #[arg(long, env, value_name = "BYTES", default_value = "256MiB", value_parser = bytes)]
+    pub memory_budget: usize,
+
     /// Most client connections
     #[arg(long, env, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
@@ -150,6 +155,7 @@ impl Config {
             client_ip_header = %self.client_ip_header,
             allowed_hosts = %self.allowed_hosts,
             max_value_bytes = self.max_value_bytes,
+            memory_budget = self.memory_budget,
             max_connections = self.max_connections,
             shutdown_delay = %format_duration(self.shutdown_delay),
             shutdown_grace = %format_duration(self.shutdown_grace),
@@ -185,6 +191,7 @@ impl Config {
         if config.dev {
             config.database_url = format!("sqlite://{DEV_DATABASE}").parse().ok();
         }
+        config.settle_memory(matches.value_source("memory_budget"))?;
         config.check()?;
         Ok(config)
     }
@@ -213,6 +220,22 @@ impl Config {
         }
     }
 
+    /// The default grows with the values; what is given has to be enough for one request.
+    fn settle_memory(&mut self, source: Option<ValueSource>) -> Result<(), SettingsError> {
+        let value = self.max_value_bytes as usize;
+        if source == Some(ValueSource::DefaultValue) {
+            self.memory_budget = self.memory_budget.max(8 * value);
+        }
+        let least = MemoryBudget::of_one_request(value);
+        if self.memory_budget < least {
+            return Err(SettingsError::invalid(&format!(
+                "--memory-budget is less than one request can need: with values of {value} bytes at \
+                 least {least}"
+            )));
+        }
+        Ok(())
+    }
+
     /// The database; every loaded configuration has one.
     pub fn database_url(&self) -> &DatabaseUrl {
         self.database_url
@@ -232,6 +255,23 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("expected at most 24h".to_owned());
     }
     Ok(parsed)
+}
+
+/// A number of bytes, such as `268435456`, `512KiB`, `256MiB` or `1GiB`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "k" | "kib" => Some(1 << 10),
+        "m" | "mib" => Some(1 << 20),
+        "g" | "gib" => Some(1 << 30),
+        _ => None,
+    };
+    let number = digits.parse::<usize>().ok();
+    let bytes = number
+        .zip(unit)
+        .and_then(|(number, unit)| number.checked_mul(unit));
+    bytes.ok_or_else(|| "expected a number of bytes such as 268435456, 256MiB or 1GiB".to_owned())
 }
 
 fn request_timeout(text: &str) -> Result<Duration, String> {
@@ -267,6 +307,17 @@ mod tests {
     #[test]
     fn the_command_is_sound() {
         Config::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        assert_eq!(bytes("268435456"), Ok(256 << 20));
+        assert_eq!(bytes("256MiB"), Ok(256 << 20));
+        assert_eq!(bytes("1 gib"), Ok(1 << 30));
+        assert_eq!(bytes("512k"), Ok(512 << 10));
+        for wrong in ["", "MiB", "-1", "1.5GiB", "256MB", "99999999999GiB", "1٣"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

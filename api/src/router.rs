@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use crate::{
     config::Config,
     http::{
-        Arrival, BodyLimits, CatchErrors, CheckHost, HostSettings, HttpMetrics, Observe,
-        ObserveSettings, Problem, RequestCheck, Route, UnreadBody,
+        Arrival, BodyLimits, CatchErrors, CheckHost, HostSettings, HttpMetrics, MemoryBudget,
+        Observe, ObserveSettings, Problem, RequestCheck, Route, UnreadBody,
     },
     items::Items,
     net::Phase,
@@ -47,13 +47,14 @@ pub(crate) fn endpoints(
         ]
     };
 
-    let items = Items::new(store.clone(), settings);
+    let memory = memory(config, settings, metrics);
+    let items = Items::new(store.clone(), memory.clone(), settings);
     let described = DocumentSettings {
         quota: quota(config),
         max_value_bytes: settings.max_value_bytes,
     };
     let explorer = Explorer::new(&openapi::service(items.clone(), described), described);
-    let mut public = operations(items, config);
+    let mut public = operations(items, config, &memory);
     public.extend([
         page(Route::Root, root),
         page(Route::Docs, openapi::docs.data(explorer.clone())),
@@ -69,6 +70,12 @@ pub(crate) fn endpoints(
         public: middleware.around(public, limiter, hosts(config, Some(config.listen))),
         admin: middleware.around(status(), None, hosts(config, config.admin_listen)),
     }
+}
+
+fn memory(config: &Config, settings: &StoreSettings, metrics: &Metrics) -> MemoryBudget {
+    let memory = MemoryBudget::new(config.memory_budget, settings.time.after_waiting());
+    memory.watch(metrics);
+    memory
 }
 
 fn quota(config: &Config) -> Option<Quota> {
@@ -172,10 +179,13 @@ fn page(route: Route, endpoint: impl Endpoint + 'static) -> Routed {
 }
 
 /// The operations of the document.
-fn operations(items: Items, config: &Config) -> Vec<Routed> {
+fn operations(items: Items, config: &Config, memory: &MemoryBudget) -> Vec<Routed> {
+    let value_bytes = config.max_value_bytes as usize;
     let limits = BodyLimits {
-        bytes: entity::max_json_bytes(config.max_value_bytes as usize),
+        bytes: entity::max_json_bytes(value_bytes),
+        value_bytes,
         time: config.request_timeout,
+        memory: memory.clone(),
     };
     let mut paths = HashMap::new();
     items.add_routes(&mut paths);
@@ -186,7 +196,7 @@ fn operations(items: Items, config: &Config) -> Vec<Routed> {
                 route: Route::of(&path),
                 body: [Method::POST, Method::PUT]
                     .contains(&method)
-                    .then_some(limits),
+                    .then(|| limits.clone()),
                 method,
                 endpoint,
             }
@@ -209,8 +219,8 @@ impl Endpoint for Routes {
         let Some(routed) = self.0.iter().find(named) else {
             return Err(Problem::route_not_found().into());
         };
-        if let Some(limits) = routed.body {
-            request.set_data(limits);
+        if let Some(limits) = &routed.body {
+            request.set_data(limits.clone());
         }
         routed.endpoint.call(request).await
     }

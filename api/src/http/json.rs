@@ -1,40 +1,34 @@
-//! JSON bodies, in and out.
+//! JSON bodies of requests.
 //!
 //! The framework's own payload reads without bound, detours through a tree of values, and takes the
 //! last of repeated members.
 
-use std::{marker::PhantomData, time::Duration};
-
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::BoxBody};
-use poem::{IntoResponse, Request, RequestBody, Response, http::header};
+use poem::{Request, RequestBody, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     payload::Payload,
     registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry},
     types::Type,
 };
-use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::{Instant, timeout_at};
+use serde::de::DeserializeOwned;
 
-use super::{arrival::Arrival, body_headers, problem::Problem, problem_code::Code};
-
-/// Most answers are shorter, so that their text need not grow.
-const USUAL_BYTES: usize = 512;
+use super::{
+    arrival::Arrival,
+    body::{self, BodyLimits, ReceivedBody},
+    body_headers,
+    memory::Reservation,
+    problem::Problem,
+};
 
 /// UTF-8's, which RFC 8259 lets a reader skip (8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What the body of a request may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BodyLimits {
-    pub bytes: usize,
-    /// From the head of the request on; only for the text of an error.
-    pub time: Duration,
+/// A JSON document of type `T`, as it came.
+pub(crate) struct Json<T> {
+    pub document: T,
+    /// What was reserved for the body, and is enough for the answer too.
+    pub memory: Option<Reservation>,
 }
-
-/// A JSON document of type `T`.
-pub struct Json<T>(pub T);
 
 impl<T: Type> Payload for Json<T> {
     const CONTENT_TYPE: &'static str = "application/json";
@@ -45,51 +39,6 @@ impl<T: Type> Payload for Json<T> {
 
     fn register(registry: &mut Registry) {
         T::register(registry);
-    }
-}
-
-impl<T: Serialize + Send> IntoResponse for Json<T> {
-    fn into_response(self) -> Response {
-        let mut text = Vec::with_capacity(USUAL_BYTES);
-        match serde_json::to_writer(&mut text, &self.0) {
-            Ok(()) => Response::builder()
-                .content_type("application/json")
-                .body(text),
-            Err(_) => Problem::internal().into_response(),
-        }
-    }
-}
-
-/// A JSON document of type `T` that is text already.
-pub struct JsonText<T> {
-    text: Bytes,
-    of: PhantomData<T>,
-}
-
-impl<T> From<Bytes> for JsonText<T> {
-    fn from(text: Bytes) -> Self {
-        let of = PhantomData;
-        Self { text, of }
-    }
-}
-
-impl<T: Type> Payload for JsonText<T> {
-    const CONTENT_TYPE: &'static str = Json::<T>::CONTENT_TYPE;
-
-    fn schema_ref() -> MetaSchemaRef {
-        Json::<T>::schema_ref()
-    }
-
-    fn register(registry: &mut Registry) {
-        Json::<T>::register(registry);
-    }
-}
-
-impl<T: Send> IntoResponse for JsonText<T> {
-    fn into_response(self) -> Response {
-        Response::builder()
-            .content_type("application/json")
-            .body(self.text)
     }
 }
 
@@ -123,12 +72,11 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Json<T> {
         let limits = request
             .data::<BodyLimits>()
             .expect("the router sets the limits of bodies");
-        if declared_length(request).is_some_and(|bytes| bytes > limits.bytes) {
-            return Err(too_large(limits).into());
-        }
-        let deadline = Arrival::of(request).deadline;
-        let text = read(body.take()?.into(), limits, deadline).await?;
-        Ok(Self(parse(&text)?))
+        let (declared, arrival) = (declared_length(request), Arrival::of(request));
+        let ReceivedBody { text, memory } =
+            body::receive(body.take()?.into(), declared, limits, arrival).await?;
+        let document = parse(&text)?;
+        Ok(Self { document, memory })
     }
 }
 
@@ -149,26 +97,4 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
 fn declared_length(request: &Request) -> Option<usize> {
     let length = request.headers().get(header::CONTENT_LENGTH)?;
     length.to_str().ok()?.parse().ok()
-}
-
-fn too_large(limits: &BodyLimits) -> Problem {
-    let detail = format!("The body has more than {} bytes.", limits.bytes);
-    Problem::new(Code::ValueTooLarge, detail)
-}
-
-async fn read(
-    body: BoxBody<Bytes, std::io::Error>,
-    limits: &BodyLimits,
-    deadline: Instant,
-) -> Result<Bytes, Problem> {
-    let mut body = Limited::new(body, limits.bytes);
-    match timeout_at(deadline, BodyExt::collect(&mut body)).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits)),
-        Ok(Err(_)) => Err(Problem::invalid("The body cannot be read.")),
-        Err(_) => {
-            let detail = format!("It must come within {:?}.", limits.time);
-            Err(Problem::new(Code::RequestTimeout, detail))
-        }
-    }
 }

@@ -3,12 +3,14 @@
 //! - `route`: the resource at a path; `arrival`: what is found out once about a request.
 //! - `client_address`: whose request it is; `hosts`: whether it is meant for this kvd.
 //! - The middleware: `observe` (log and metrics), `unread_body`, `catch_errors` with `request_check`.
-//! - What a handler takes: `param`, `query`, `entity_tags`, and `json` with `body_headers`; `percent` decodes.
+//! - What a handler takes: `param`, `query`, `entity_tags`, and `json` with `body_headers`, which is received as a
+//!   `body`; `percent` decodes. What it answers: `json_text`. Both in bounded `memory`.
 //! - `problem` with its `problem_code`: every error as a document; `failed`: those of an operation;
 //!   `store_problem`: what a failure of the store means to a client.
 //! - `metrics`: the instruments of all this.
 
 mod arrival;
+mod body;
 mod body_headers;
 mod catch_errors;
 mod client_address;
@@ -16,6 +18,9 @@ mod entity_tags;
 mod failed;
 mod hosts;
 mod json;
+mod json_text;
+mod memory;
+mod memory_ledger;
 mod metrics;
 mod observe;
 mod param;
@@ -30,13 +35,16 @@ mod unread_body;
 
 pub(crate) use self::{
     arrival::Arrival,
+    body::BodyLimits,
     body_headers::IDENTITY,
     catch_errors::CatchErrors,
     client_address::client_network,
     entity_tags::EntityTags,
     failed::{Described, Failed, Operation},
     hosts::{CheckHost, HostSettings, misdirected},
-    json::{BodyLimits, Json, JsonText},
+    json::Json,
+    json_text::{JsonText, is_exempt, json_length, json_of_length, json_within, small_json},
+    memory::{BESIDE_VALUE, EXEMPT_BYTES, MemoryBudget, Reservation},
     metrics::HttpMetrics,
     observe::{Observe, ObserveSettings},
     param::{Param, Parameter},

@@ -4,7 +4,7 @@
 use database::Failure;
 use sea_orm::DbErr;
 
-use super::{failed::Failed, problem::Problem, problem_code::Code};
+use super::{failed::Failed, memory::NoMemory, problem::Problem, problem_code::Code};
 use crate::{
     store::Error,
     telemetry::{about_request, target},
@@ -14,6 +14,12 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         log_failure(&error);
         problem(&error)
+    }
+}
+
+impl From<NoMemory> for Error {
+    fn from(NoMemory: NoMemory) -> Self {
+        Self::Overloaded
     }
 }
 
@@ -52,7 +58,8 @@ fn problem(error: &Error) -> Problem {
     };
     match error {
         Error::Overloaded => {
-            let detail = "Too many requests wait for the database. Nothing was written.";
+            let detail =
+                "Too many requests wait for the database, or for memory. Nothing was written.";
             Problem::new(Code::Overloaded, detail)
         }
         Error::Silent => unavailable("It did not answer in time."),

@@ -9,7 +9,7 @@ use sea_orm::entity::prelude::DateTimeUtc;
 use serde::{Deserialize, Serialize};
 
 use super::paging::Paging;
-use crate::http::{Json, JsonText, Route};
+use crate::http::{JsonText, Reservation, Route};
 
 /// An item to create.
 #[derive(Debug, Deserialize, Object)]
@@ -154,7 +154,7 @@ pub enum Created {
     /// The item was created.
     #[oai(status = 201)]
     Created(
-        Json<ItemBody>,
+        JsonText<ItemBody>,
         /// The path of the item.
         #[oai(header = "Location")]
         String,
@@ -165,9 +165,9 @@ pub enum Created {
 }
 
 impl Created {
-    pub fn new(item: Item) -> Self {
+    pub(super) fn new(item: Item, memory: Option<Reservation>) -> Self {
         let (location, etag) = (Route::location(&item.key), quoted(item.etag()));
-        Self::Created(Json(item.into()), location, etag)
+        Self::Created(JsonText::new(&item.into(), memory), location, etag)
     }
 }
 
@@ -176,7 +176,7 @@ pub enum Found {
     /// The item.
     #[oai(status = 200)]
     Found(
-        Json<ItemBody>,
+        JsonText<ItemBody>,
         /// The tag of the item, in quotes.
         #[oai(header = "ETag")]
         String,
@@ -191,9 +191,8 @@ pub enum Found {
 }
 
 impl Found {
-    pub fn new(item: Item) -> Self {
-        let etag = quoted(item.etag());
-        Self::Found(Json(item.into()), etag)
+    pub(super) fn new(text: JsonText<ItemBody>, tag: ETag) -> Self {
+        Self::Found(text, quoted(tag))
     }
 
     pub fn not_modified(tag: ETag) -> Self {
@@ -206,7 +205,7 @@ pub enum Stored {
     /// The item was updated.
     #[oai(status = 200)]
     Updated(
-        Json<ItemBody>,
+        JsonText<ItemBody>,
         /// The path of the item.
         #[oai(header = "Content-Location")]
         String,
@@ -217,7 +216,7 @@ pub enum Stored {
     /// The item was created.
     #[oai(status = 201)]
     Created(
-        Json<ItemBody>,
+        JsonText<ItemBody>,
         /// The path of the item.
         #[oai(header = "Content-Location")]
         String,
@@ -228,14 +227,14 @@ pub enum Stored {
 }
 
 impl Stored {
-    pub fn updated(item: Item) -> Self {
+    pub(super) fn updated(item: Item, memory: Option<Reservation>) -> Self {
         let (location, etag) = (Route::location(&item.key), quoted(item.etag()));
-        Self::Updated(Json(item.into()), location, etag)
+        Self::Updated(JsonText::new(&item.into(), memory), location, etag)
     }
 
-    pub fn created(item: Item) -> Self {
+    pub(super) fn created(item: Item, memory: Option<Reservation>) -> Self {
         let (location, etag) = (Route::location(&item.key), quoted(item.etag()));
-        Self::Created(Json(item.into()), location, etag)
+        Self::Created(JsonText::new(&item.into(), memory), location, etag)
     }
 }
 

@@ -1,12 +1,13 @@
 //! The five operations on items. Each handler reads its parameters, makes one call and maps its outcome.
 //!
 //! - `parameters`, and what the bodies hold (`answers`).
-//! - `paging`, `page_reads` in bounded `page_memory`, and `page_text`: the pages of a list.
+//! - `item_reads`: single items. `paging`, `page_reads` and `page_text`: the pages of a list. Both in bounded
+//!   memory.
 //! - `operations`: which problems each can answer; `problems`: those that only items have.
 
 mod answers;
+mod item_reads;
 mod operations;
-mod page_memory;
 mod page_reads;
 mod page_text;
 mod paging;
@@ -23,6 +24,7 @@ use poem_openapi::OpenApi;
 
 use self::{
     answers::{Created, Deleted, Found, Listed, NewItem, NewValue, Stored},
+    item_reads::ItemReads,
     operations::{CreateItem, DeleteItem, GetItem, ListItems, Tag, UpdateItem},
     page_reads::PageReads,
     paging::{PageRequest, Paging},
@@ -34,21 +36,26 @@ pub(crate) use self::{
     problems::{item_not_found, key_exists, precondition_failed},
 };
 use crate::{
-    http::{Arrival, Failed, Json, Param, Problem},
-    store::{Store, StoreSettings},
+    http::{Arrival, Failed, Json, MemoryBudget, Param, Problem, Reservation},
+    store::{KeptMemory, Store, StoreSettings},
 };
 
 #[derive(Clone)]
 pub(crate) struct Items {
     store: Store,
+    reads: ItemReads,
     pages: PageReads,
     max_value_bytes: usize,
 }
 
 impl Items {
-    pub(crate) fn new(store: Store, settings: &StoreSettings) -> Self {
+    pub(crate) fn new(store: Store, memory: MemoryBudget, settings: &StoreSettings) -> Self {
         Self {
-            pages: PageReads::new(store.clone(), settings),
+            pages: PageReads::new(store.clone(), memory.clone(), settings),
+            reads: ItemReads {
+                store: store.clone(),
+                memory,
+            },
             store,
             max_value_bytes: settings.max_value_bytes,
         }
@@ -67,14 +74,15 @@ impl Items {
         Data(arrival): Data<&Arrival>,
         body: Json<NewItem>,
     ) -> Result<Created, Failed<CreateItem>> {
-        let Json(NewItem { key, value }) = body;
+        let NewItem { key, value } = body.document;
         let change = Write {
             key: Key::new(key).map_err(Problem::from)?,
             action: Action::Create(self.value(value)?),
             precondition: Precondition::default(),
         };
-        match self.store.write(change, arrival.deadline).await? {
-            Outcome::Created(item) | Outcome::Updated(item) => Ok(Created::new(item)),
+        let (kept, memory) = shared(body.memory);
+        match self.store.write(change, kept, arrival.deadline).await? {
+            Outcome::Created(item) | Outcome::Updated(item) => Ok(Created::new(item, memory)),
             Outcome::Exists | Outcome::PreconditionFailed(_) => Err(key_exists().into()),
             Outcome::Missing | Outcome::Deleted => Err(Problem::internal().into()),
         }
@@ -97,18 +105,17 @@ impl Items {
         #[oai(name = "If-None-Match")]
         Param(if_none_match): Param<IfNoneMatch>,
     ) -> Result<Found, Failed<GetItem>> {
-        let item = self.store.find(key, arrival.deadline).await?;
-        let item = item.ok_or_else(item_not_found)?;
-        let tag = item.etag();
         let precondition = precondition(if_match, if_none_match);
-        if !precondition.if_match_holds(tag) {
-            return Err(precondition_failed(Some(tag)).into());
+        let read = self
+            .reads
+            .read(key, *arrival, |tag| precondition.holds(tag))
+            .await?;
+        let read = read.ok_or_else(item_not_found)?;
+        match read.text {
+            Some(text) => Ok(Found::new(text, read.etag)),
+            None if precondition.if_match_holds(read.etag) => Ok(Found::not_modified(read.etag)),
+            None => Err(precondition_failed(Some(read.etag)).into()),
         }
-        Ok(if precondition.if_none_match_holds(tag) {
-            Found::new(item)
-        } else {
-            Found::not_modified(tag)
-        })
     }
 
     /// Update an item, or create it
@@ -134,7 +141,7 @@ impl Items {
         Param(if_none_match): Param<IfNoneMatch>,
         body: Json<NewValue>,
     ) -> Result<Stored, Failed<UpdateItem>> {
-        let value = self.value(body.0.value)?;
+        let value = self.value(body.document.value)?;
         let precondition = precondition(if_match, if_none_match);
         let action = if upsert || precondition.wants_absent() {
             Action::Upsert(value)
@@ -146,9 +153,10 @@ impl Items {
             action,
             precondition,
         };
-        match self.store.write(change, arrival.deadline).await? {
-            Outcome::Created(item) => Ok(Stored::created(item)),
-            Outcome::Updated(item) => Ok(Stored::updated(item)),
+        let (kept, memory) = shared(body.memory);
+        match self.store.write(change, kept, arrival.deadline).await? {
+            Outcome::Created(item) => Ok(Stored::created(item, memory)),
+            Outcome::Updated(item) => Ok(Stored::updated(item, memory)),
             Outcome::PreconditionFailed(tag) => Err(precondition_failed(tag).into()),
             Outcome::Missing => Err(item_not_found().into()),
             Outcome::Exists | Outcome::Deleted => Err(Problem::internal().into()),
@@ -177,7 +185,7 @@ impl Items {
             action: Action::Delete,
             precondition: precondition(if_match, if_none_match),
         };
-        match self.store.write(change, arrival.deadline).await? {
+        match self.store.write(change, None, arrival.deadline).await? {
             Outcome::Deleted => Ok(Deleted::Deleted),
             Outcome::PreconditionFailed(tag) => Err(precondition_failed(tag).into()),
             Outcome::Missing => Err(item_not_found().into()),
@@ -229,7 +237,7 @@ impl Items {
             count: count.map_or(exact, |count| count == Count::Exact),
         };
         let request = PageRequest { listing, paging };
-        let page = self.pages.read(request.clone(), arrival.deadline).await?;
+        let page = self.pages.read(request.clone(), *arrival).await?;
         let link = paging::link(&request, count, page.total, page.next.as_ref());
         Ok(Listed::Listed(page.text.into(), link))
     }
@@ -239,6 +247,12 @@ impl Items {
     fn value(&self, text: String) -> Result<Value, Problem> {
         Ok(Value::new(text, self.max_value_bytes)?)
     }
+}
+
+/// Memory for a write, and the same for its answer.
+fn shared(memory: Option<Reservation>) -> (Option<KeptMemory>, Option<Reservation>) {
+    let kept = memory.clone().map(|memory| Box::new(memory) as KeptMemory);
+    (kept, memory)
 }
 
 fn precondition(

@@ -1,10 +1,15 @@
-//! Reads of pages, which may be large and slow. All pages being made and sent share bounded memory, and
-//! all those being read a part of the connections. A request for a page that is already asked for, and
-//! not being read yet, gets the same one.
+//! Reads of pages, which may be large and slow. All those being read share a part of the connections. A
+//! request for a page that is already asked for, and not being read yet, gets the same one.
+//!
+//! Of a page, small values come at once. If there are larger ones, only their sizes come: then memory is
+//! reserved for exactly this page, and it is read once more. A small page is one for all clients; a large
+//! one is read for each client, from its own share of the memory, so that none waits for the share of another.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    hash::Hash,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use database::Session;
@@ -16,48 +21,60 @@ use tokio::{
 };
 
 use super::{
-    page_memory::{PageMemory, Reservation},
-    page_text::{NoText, PageText},
+    page_text::{PageNeed, PageText, proven_total},
     paging::PageRequest,
 };
-use crate::store::{Error, ReadQuery, Reply, RequestTime, Store, StoreSettings};
+use crate::{
+    http::{Arrival, MemoryBudget, client_network, is_exempt},
+    store::{Error, ReadQuery, Reply, RequestTime, Store, StoreSettings},
+};
 
-/// The most bytes that an item takes beside its value, as text or not: a key of which each byte is
-/// escaped, a tag, two times, the names of the members.
-const BESIDE_VALUE: usize = 2048;
+/// The most bytes of all values that come with a page at once: no memory is reserved for those, so only
+/// the pages that are being read have them.
+const MOST_SMALL_VALUES: usize = 512 << 10;
 
 #[derive(Clone)]
 pub(super) struct PageReads(Arc<PageReader>);
 
 struct PageReader {
     store: Store,
-    memory: PageMemory,
+    memory: MemoryBudget,
     /// The right to be read, for a part of the connections.
     turns: Semaphore,
     time: RequestTime,
-    max_value_bytes: usize,
     /// The requests for each page that is not being read yet.
-    waiting: Mutex<HashMap<PageRequest, Vec<Reply<PageText>>>>,
+    waiting: Mutex<HashMap<PageRequest, Vec<Asker>>>,
+    /// Those of a client for a page that is large and not being read yet, and what it needs.
+    large: Mutex<HashMap<(IpAddr, PageRequest), (PageNeed, Vec<Reply<PageText>>)>>,
 }
 
-impl ReadQuery for Listing {
+/// A client that asks for a page.
+struct Asker {
+    client: IpAddr,
+    reply: Reply<PageText>,
+}
+
+/// A listing of which values of more than so many bytes stay in the database.
+struct BoundedListing<'a>(&'a Listing, usize);
+
+impl ReadQuery for BoundedListing<'_> {
     type Answer = Page;
 
     async fn ask(&self, session: &Session) -> Result<Page, DbErr> {
-        list(session, self).await
+        list(session, self.0, self.1).await
     }
 }
 
 impl PageReads {
-    pub(super) fn new(store: Store, settings: &StoreSettings) -> Self {
+    pub(super) fn new(store: Store, memory: MemoryBudget, settings: &StoreSettings) -> Self {
         Self(Arc::new(PageReader {
             store,
-            memory: PageMemory::default(),
+            memory,
             // The other half is for single items.
             turns: Semaphore::new((settings.connections as usize / 2).max(1)),
             time: settings.time,
-            max_value_bytes: settings.max_value_bytes,
             waiting: Mutex::default(),
+            large: Mutex::default(),
         }))
     }
 
@@ -66,11 +83,14 @@ impl PageReads {
     pub(super) async fn read(
         &self,
         request: PageRequest,
-        deadline: Instant,
+        Arrival {
+            client, deadline, ..
+        }: Arrival,
     ) -> Result<PageText, Error> {
         let reader = &self.0;
         let submit = |reply| {
-            if reader.join(&request, reply) {
+            let client = client_network(client);
+            if reader.join(&request, Asker { client, reply }) {
                 tokio::spawn(reader.clone().serve(request, deadline));
             }
         };
@@ -80,72 +100,206 @@ impl PageReads {
 
 impl PageReader {
     /// Whether this is the first request that waits for the page.
-    fn join(&self, request: &PageRequest, reply: Reply<PageText>) -> bool {
-        match self.waiting().entry(request.clone()) {
-            Entry::Occupied(mut replies) => {
-                replies.get_mut().push(reply);
-                false
+    fn join(&self, request: &PageRequest, asker: Asker) -> bool {
+        within(&self.waiting, |waiting| {
+            match waiting.entry(request.clone()) {
+                Entry::Occupied(mut askers) => {
+                    askers.get_mut().push(asker);
+                    false
+                }
+                Entry::Vacant(place) => {
+                    place.insert(vec![asker]);
+                    true
+                }
             }
-            Entry::Vacant(place) => {
-                place.insert(vec![reply]);
-                true
-            }
-        }
+        })
     }
 
     async fn serve(self: Arc<Self>, request: PageRequest, deadline: Instant) {
-        let last_turn = self.time.last_page_turn(deadline);
-        let place = timeout_at(last_turn, self.place(&request.listing)).await;
+        let turn = self.turn(deadline).await;
         // A request that comes from here on waits for a later page: a read is sent after its request
         // arrived.
-        let mut replies = self.waiting().remove(&request).unwrap_or_default();
-        replies.retain(|reply| !reply.is_gone());
-        if replies.is_empty() {
+        let mut askers =
+            within(&self.waiting, |waiting| waiting.remove(&request)).unwrap_or_default();
+        askers.retain(|asker| !asker.reply.is_gone());
+        if askers.is_empty() {
             return;
         }
-        let page = match place {
-            Ok(Some((reservation, turn))) => self.page(&request, reservation, turn).await,
-            Ok(None) | Err(_) => Err(Error::Overloaded),
+        let most = MOST_SMALL_VALUES / usize::try_from(request.listing.limit).unwrap_or(usize::MAX);
+        let page = match turn {
+            Ok(turn) => self.page(&request.listing, most, turn).await,
+            Err(error) => Err(error),
         };
-        for reply in replies {
-            reply.conclude(page.clone());
+        match page {
+            Ok(page) => self.answer(&request, page, askers, deadline),
+            Err(error) => {
+                for asker in askers {
+                    asker.reply.failed(error.clone());
+                }
+            }
         }
     }
 
-    /// Memory for a page, and then the turn to read it.
-    async fn place(&self, listing: &Listing) -> Option<(Reservation, SemaphorePermit<'_>)> {
-        let reservation = self.memory.reserve(self.usual_bytes(listing)).await?;
-        // Only a closed semaphore has none, and this one is never closed.
-        Some((reservation, self.turns.acquire().await.ok()?))
+    /// Gives each client its answer, or has it wait for the memory for it.
+    fn answer(
+        self: &Arc<Self>,
+        request: &PageRequest,
+        page: Page,
+        askers: Vec<Asker>,
+        deadline: Instant,
+    ) {
+        let (text, need) = match page.left_out {
+            None => {
+                let (text, need) = PageText::small(page, request);
+                (Some(text), need)
+            }
+            Some(_) => (None, PageNeed::of(&page)),
+        };
+        for (client, replies) in by_client(askers) {
+            match text.as_ref().and_then(|text| self.held(text, client)) {
+                Some(text) => {
+                    for reply in replies {
+                        reply.done(text.clone());
+                    }
+                }
+                None => self.wait(client, request, need, replies, deadline),
+            }
+        }
+    }
+
+    /// A small page for this client, if it may have the memory at once that the page keeps.
+    fn held(&self, page: &PageText, client: IpAddr) -> Option<PageText> {
+        if is_exempt(&page.text) {
+            return Some(page.clone());
+        }
+        let reserved = self.memory.try_reserve(client, page.text.len())?;
+        let text = reserved.hold(page.text.clone());
+        Some(PageText {
+            text,
+            ..page.clone()
+        })
+    }
+
+    /// Has the requests of a client wait for a large page, with others of this client if there are any.
+    fn wait(
+        self: &Arc<Self>,
+        client: IpAddr,
+        request: &PageRequest,
+        need: PageNeed,
+        replies: Vec<Reply<PageText>>,
+        deadline: Instant,
+    ) {
+        let page = (client, request.clone());
+        let is_first = within(&self.large, |large| match large.entry(page.clone()) {
+            Entry::Occupied(mut waiting) => {
+                let (newest, all) = waiting.get_mut();
+                // The total was counted after the last of them arrived.
+                *newest = need;
+                all.extend(replies);
+                false
+            }
+            Entry::Vacant(place) => {
+                place.insert((need, replies));
+                true
+            }
+        });
+        if is_first {
+            tokio::spawn(self.clone().serve_large(page, need, deadline));
+        }
+    }
+
+    async fn serve_large(
+        self: Arc<Self>,
+        page: (IpAddr, PageRequest),
+        mut need: PageNeed,
+        deadline: Instant,
+    ) {
+        let mut replies = Vec::new();
+        let text = loop {
+            let reserved = self.memory.reserve(page.0, need.memory, deadline).await;
+            let turn = self.turn(deadline).await;
+            let joined = within(&self.large, |large| large.remove(&page));
+            if let Some((newest, joined)) = joined {
+                need = newest;
+                replies.extend(joined);
+            }
+            replies.retain(|reply: &Reply<PageText>| !reply.is_gone());
+            if replies.is_empty() {
+                return;
+            }
+            let (reserved, turn) = match (reserved, turn) {
+                (Ok(reserved), Ok(turn)) => (reserved, turn),
+                (Err(no_memory), _) => break Err(no_memory.into()),
+                (_, Err(error)) => break Err(error),
+            };
+            let read = match self.large_page(&page.1, need, turn).await {
+                Ok(read) => read,
+                Err(error) => break Err(error),
+            };
+            // With others' writes in between, or with values that are escaped, it may need more.
+            match read.left_out {
+                Some(_) => need = PageNeed::of(&read),
+                None => match PageText::large(read, &page.1, reserved) {
+                    Ok(text) => break Ok(text),
+                    Err(more) => need = more,
+                },
+            }
+        };
+        for reply in replies {
+            reply.conclude(text.clone());
+        }
+    }
+
+    /// A page for which memory is reserved.
+    async fn large_page(
+        &self,
+        request: &PageRequest,
+        need: PageNeed,
+        turn: SemaphorePermit<'_>,
+    ) -> Result<Page, Error> {
+        let uncounted = Listing {
+            count: false,
+            ..request.listing.clone()
+        };
+        let mut page = self.page(&uncounted, need.largest_value, turn).await?;
+        page.total = proven_total(&page, &request.listing.start, need.total);
+        Ok(page)
     }
 
     async fn page(
         &self,
-        request: &PageRequest,
-        reservation: Reservation,
+        listing: &Listing,
+        most_value_bytes: usize,
         turn: SemaphorePermit<'_>,
-    ) -> Result<PageText, Error> {
-        let page = self.store.sessions().read(&request.listing).await;
+    ) -> Result<Page, Error> {
+        let query = BoundedListing(listing, most_value_bytes);
+        let page = self.store.sessions().read(&query).await;
         drop(turn);
-        let page = page.map_err(Error::Failed)?;
-        PageText::new(page, request, reservation).map_err(|no_text| match no_text {
-            NoText::NoMemory => Error::Overloaded,
-            NoText::Unwritable => Error::Lost,
-        })
+        page.map_err(Error::Failed)
     }
 
-    /// Twice the values: the rows beside the values read from them, and then these beside the text.
-    fn usual_bytes(&self, listing: &Listing) -> usize {
-        let value = if listing.keys_only {
-            0
-        } else {
-            self.max_value_bytes
-        };
-        usize::try_from(listing.limit).unwrap_or_default() * (2 * value + BESIDE_VALUE)
-            + BESIDE_VALUE
+    async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Error> {
+        let last_turn = self.time.last_page_turn(deadline);
+        match timeout_at(last_turn, self.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(Error::Overloaded),
+        }
     }
+}
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<PageRequest, Vec<Reply<PageText>>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+/// The requests of each client.
+fn by_client(askers: Vec<Asker>) -> HashMap<IpAddr, Vec<Reply<PageText>>> {
+    let mut clients: HashMap<_, Vec<_>> = HashMap::new();
+    for Asker { client, reply } in askers {
+        clients.entry(client).or_default().push(reply);
     }
+    clients
+}
+
+/// Does something with a locked map.
+fn within<K: Eq + Hash, V, T>(
+    map: &Mutex<HashMap<K, V>>,
+    act: impl FnOnce(&mut HashMap<K, V>) -> T,
+) -> T {
+    act(&mut map.lock().unwrap_or_else(PoisonError::into_inner))
 }

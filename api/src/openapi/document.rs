@@ -274,7 +274,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        http::log_failure,
+        http::{MemoryBudget, log_failure},
         store::{RequestTime, Store, StoreSettings},
         telemetry::Metrics,
     };
@@ -294,7 +294,9 @@ mod tests {
             }),
             max_value_bytes: settings.max_value_bytes,
         };
-        document(&service(Items::new(store, &settings), described), described)
+        let memory = MemoryBudget::new(0, Duration::ZERO);
+        let items = Items::new(store, memory, &settings);
+        document(&service(items, described), described)
     }
 
     #[test]

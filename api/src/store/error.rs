@@ -6,7 +6,7 @@ use sea_orm::DbErr;
 /// Nothing was written, unless it is [`Error::Unknown`]. Many calls may share one.
 #[derive(Clone, Debug)]
 pub enum Error {
-    /// Too many calls wait, or a page found no memory.
+    /// Too many calls wait, or an answer found no memory.
     Overloaded,
     /// The database did not answer in time.
     Silent,

@@ -20,9 +20,14 @@ use super::{
 const SHORTEST_GAP: Duration = Duration::from_millis(2);
 const LONGEST_GAP: Duration = Duration::from_millis(50);
 
+/// What stands for memory that a call uses, until it is dropped.
+pub(crate) type KeptMemory = Box<dyn Send + Sync>;
+
 /// A write, and what its request is told of it.
 pub(super) struct Change {
     pub write: Write,
+    /// That of the write.
+    pub _memory: Option<KeptMemory>,
     pub claim: Arc<Claim>,
     pub reply: Reply<Outcome>,
     /// Until when it is tried again while another session has its key locked.

@@ -24,7 +24,8 @@ use std::sync::Arc;
 
 use database::Session;
 use entity::{
-    Item, Key,
+    Key,
+    read::FoundItem,
     write::{Outcome, Write},
 };
 use migration::Status;
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::{
     error::Error,
+    lone_writes::KeptMemory,
     reply::{LogUnheard, Reply},
     sessions::{ReadQuery, Sessions},
     settings::{RequestTime, StoreSettings},
@@ -74,16 +76,46 @@ impl Store {
         &self.sessions
     }
 
+    /// The item of a key. A large value stays in the database, for [`Self::find_large`].
+    ///
     /// # Errors
     /// Never [`Error::Unknown`].
-    pub(crate) async fn find(&self, key: Key, deadline: Instant) -> Result<Option<Item>, Error> {
+    pub(crate) async fn find(
+        &self,
+        key: Key,
+        deadline: Instant,
+    ) -> Result<Option<FoundItem>, Error> {
         self.reads.find(key, deadline).await
     }
 
+    /// The item of a key, with its value unless that has become larger than this. The call keeps `memory`
+    /// for it, also when its request is gone, and gives it back with the item.
+    ///
+    /// # Errors
+    /// Never [`Error::Unknown`].
+    pub(crate) async fn find_large<M: Send + 'static>(
+        &self,
+        key: String,
+        most_value_bytes: usize,
+        memory: M,
+        deadline: Instant,
+    ) -> Result<(Option<FoundItem>, M), Error> {
+        self.reads
+            .find_large(key, most_value_bytes, memory, deadline)
+            .await
+    }
+
+    /// The write keeps `memory` until it is done, also when its request is gone.
+    ///
     /// # Errors
     /// [`Error::Unknown`] if the write may have been applied; with any other it was not.
-    pub(crate) async fn write(&self, write: Write, deadline: Instant) -> Result<Outcome, Error> {
-        self.writes.write(write, deadline).await
+    pub(crate) async fn write(
+        &self,
+        write: Write,
+        memory: Option<KeptMemory>,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        self.writes.write(write, memory, deadline).await
     }
 
     /// The migrations, asked for also while many calls wait.

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use database::Session;
-use entity::{Item, Key, read};
+use entity::{
+    Key,
+    read::{self, FoundItem},
+};
 use prometheus::Histogram;
 use sea_orm::DbErr;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     batch_queue::{Call, Limits},
@@ -16,24 +19,30 @@ use super::{
     sessions::{ReadQuery, Sessions},
     settings::StoreSettings,
 };
+use crate::telemetry::within_request;
 
 /// The most keys of one statement.
 const MOST_KEYS: usize = 256;
 /// This many keys are worth a second statement beside the first: fewer cost more than they save, and
 /// with more there is too often nothing to do.
 const BESIDE: usize = 16;
-/// The most bytes of all values that one statement may bring.
-const MOST_BYTES: usize = 64 << 20;
+/// The most bytes of a value that comes with the look-up of its key: no memory is reserved for these, so
+/// that all of a statement are at most 4 MiB. A larger one is read by itself, once there is memory for it.
+const MOST_VALUE_BYTES: usize = 16 << 10;
+/// Bounds nothing: what the keys of one statement take is little.
+const MOST_KEY_BYTES: usize = usize::MAX;
 
 #[derive(Clone)]
 pub(super) struct Reads {
     sessions: Arc<Sessions>,
     batcher: Batcher<Lookups>,
+    /// The right to read a large value, for a part of the connections.
+    large_turns: Arc<Semaphore>,
 }
 
 struct Lookup {
     key: Key,
-    reply: Reply<Option<Item>>,
+    reply: Reply<Option<FoundItem>>,
 }
 
 impl Call for Lookup {
@@ -48,21 +57,54 @@ impl Call for Lookup {
 
 impl Reads {
     pub(super) fn new(sessions: Arc<Sessions>, settings: &StoreSettings, sizes: Histogram) -> Self {
-        // Values may be bounded to nothing at all.
-        let largest = settings.max_value_bytes.max(1);
         let limits = Limits {
-            calls: (MOST_BYTES / largest).clamp(1, MOST_KEYS),
-            bytes: MOST_BYTES,
+            calls: MOST_KEYS,
+            bytes: MOST_KEY_BYTES,
             batches: settings.connections.div_ceil(2) as usize,
             beside: Some(BESIDE),
         };
         let lookups = Lookups(sessions.clone());
         let batcher = Batcher::new(limits, sizes, lookups);
-        Self { sessions, batcher }
+        Self {
+            sessions,
+            batcher,
+            // The other half is for small ones.
+            large_turns: Arc::new(Semaphore::new((settings.connections as usize / 2).max(1))),
+        }
     }
 
-    pub(super) async fn find(&self, key: Key, deadline: Instant) -> Result<Option<Item>, Error> {
+    pub(super) async fn find(
+        &self,
+        key: Key,
+        deadline: Instant,
+    ) -> Result<Option<FoundItem>, Error> {
         let submit = |reply| self.batcher.submit(Lookup { key, reply });
+        self.sessions.call(deadline, submit).await
+    }
+
+    pub(super) async fn find_large<M: Send + 'static>(
+        &self,
+        key: String,
+        most_value_bytes: usize,
+        memory: M,
+        deadline: Instant,
+    ) -> Result<(Option<FoundItem>, M), Error> {
+        let (sessions, turns) = (self.sessions.clone(), self.large_turns.clone());
+        let submit = |reply: Reply<_>| {
+            tokio::spawn(within_request(async move {
+                // Only a closed semaphore has none, and this one is never closed.
+                let Ok(turn) = turns.acquire().await else {
+                    return;
+                };
+                if reply.is_gone() {
+                    return;
+                }
+                let found = sessions.read(&Keys(vec![&key], most_value_bytes)).await;
+                drop(turn);
+                let found = found.map(|mut found| (found.pop(), memory));
+                reply.conclude(found.map_err(Error::Failed));
+            }));
+        };
         self.sessions.call(deadline, submit).await
     }
 }
@@ -73,13 +115,13 @@ struct Lookups(Arc<Sessions>);
 impl Work for Lookups {
     type Call = Lookup;
     /// In the order of the keys, with each item that was found once.
-    type Answers = (Vec<Lookup>, Result<Vec<Item>, DbErr>);
+    type Answers = (Vec<Lookup>, Result<Vec<FoundItem>, DbErr>);
 
     async fn send(&self, mut lookups: Vec<Lookup>, _: &Batcher<Self>) -> Self::Answers {
         lookups.sort_unstable_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
         let mut keys: Vec<&str> = lookups.iter().map(|lookup| lookup.key.as_str()).collect();
         keys.dedup();
-        let found = self.0.read(&Keys(keys)).await;
+        let found = self.0.read(&Keys(keys, MOST_VALUE_BYTES)).await;
         (lookups, found)
     }
 
@@ -93,29 +135,30 @@ impl Work for Lookups {
     }
 }
 
-struct Keys<'a>(Vec<&'a str>);
+/// Keys, and the most bytes of a value that is to come with them.
+struct Keys<'a>(Vec<&'a str>, usize);
 
 impl ReadQuery for Keys<'_> {
-    type Answer = Vec<Item>;
+    type Answer = Vec<FoundItem>;
 
-    async fn ask(&self, session: &Session) -> Result<Vec<Item>, DbErr> {
-        read::find_many(session, &self.0).await
+    async fn ask(&self, session: &Session) -> Result<Vec<FoundItem>, DbErr> {
+        read::find_many(session, &self.0, self.1).await
     }
 }
 
 /// Gives each of `lookups`, which are in the order of their keys, its item. An item is copied only where
 /// several lookups ask for the same key.
-fn give(lookups: Vec<Lookup>, mut items: Vec<Item>) {
-    items.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+fn give(lookups: Vec<Lookup>, mut items: Vec<FoundItem>) {
+    items.sort_unstable_by(|a, b| a.key().cmp(b.key()));
     let mut items = items.into_iter().peekable();
     let mut lookups = lookups.into_iter().peekable();
     while let Some(lookup) = lookups.next() {
         let key = lookup.key.as_str();
         let again = lookups.peek().is_some_and(|next| next.key.as_str() == key);
         let item = if again {
-            items.peek().filter(|item| item.key == key).cloned()
+            items.peek().filter(|item| item.key() == key).cloned()
         } else {
-            items.next_if(|item| item.key == key)
+            items.next_if(|item| item.key() == key)
         };
         lookup.reply.done(item);
     }

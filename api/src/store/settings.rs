@@ -50,15 +50,15 @@ impl RequestTime {
         self.0.mul_f64(0.8)
     }
 
-    /// For a page, to wait for memory and for its turn. A page that waited longer would have no time left
-    /// to be read.
-    fn page_turn(self) -> Duration {
-        self.0.mul_f64(0.8)
+    /// What is left of a request that waited for its turn or for memory as long as it may. One that waited
+    /// longer would have no time left to be done.
+    pub(crate) fn after_waiting(self) -> Duration {
+        self.0.mul_f64(0.2)
     }
 
     /// The latest time at which a page of a request with this deadline may have its turn.
     pub(crate) fn last_page_turn(self, deadline: Instant) -> Instant {
-        deadline - (self.0 - self.page_turn())
+        deadline - self.after_waiting()
     }
 
     /// To wait for a lock of another session. It is shorter than the whole, so that the request can be

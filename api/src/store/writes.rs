@@ -16,7 +16,7 @@ use super::{
     batch_queue::{Call, Limits},
     batcher::{Batcher, Work},
     error::Error,
-    lone_writes::{Change, LoneWrites, failure_of},
+    lone_writes::{Change, KeptMemory, LoneWrites, failure_of},
     sessions::{Sessions, silent},
     settings::StoreSettings,
 };
@@ -72,11 +72,17 @@ impl Writes {
         self.alone.waiting()
     }
 
-    pub(super) async fn write(&self, write: Write, deadline: Instant) -> Result<Outcome, Error> {
+    pub(super) async fn write(
+        &self,
+        write: Write,
+        memory: Option<KeptMemory>,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
         let claim = Arc::new(Claim::new());
         let submit = |reply| {
             let change = Change {
                 write,
+                _memory: memory,
                 claim: claim.clone(),
                 reply,
                 deadline: deadline.min(Instant::now() + self.sessions.time().lock()),

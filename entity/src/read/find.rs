@@ -1,11 +1,12 @@
 //! Items by their keys.
 
-use std::sync::LazyLock;
+use std::{iter, sync::LazyLock};
 
 use database::{Postgres, Session, statement_error};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryResult,
     QuerySelect, QueryTrait, Select, Statement,
+    sea_query::{CaseStatement, Expr, ExprTrait, Func, FunctionCall},
     sqlx::{self, Row, postgres::PgRow},
 };
 
@@ -19,13 +20,51 @@ pub async fn find(db: &impl ConnectionTrait, key: &str) -> Result<Option<Item>, 
     Entity::find().filter(Column::Key.eq(key)).one(db).await
 }
 
-/// The items of these keys, in no order. One round trip for up to `MOST_KEYS` keys.
+/// An item that was looked up.
+#[derive(Clone, Debug)]
+pub enum FoundItem {
+    Whole(Item),
+    Large(LargeItem),
+}
+
+/// An item whose value stayed in the database, because it is larger than was asked for.
+#[derive(Clone, Debug)]
+pub struct LargeItem {
+    pub key: String,
+    pub etag: ETag,
+    pub value_bytes: usize,
+}
+
+impl FoundItem {
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Whole(item) => &item.key,
+            Self::Large(item) => &item.key,
+        }
+    }
+
+    /// The tag of the item as it is now.
+    pub fn etag(&self) -> ETag {
+        match self {
+            Self::Whole(item) => item.etag(),
+            Self::Large(item) => item.etag,
+        }
+    }
+}
+
+/// The items of these keys, in no order. One round trip for up to `MOST_KEYS` keys. A value of more than
+/// `most_value_bytes` bytes stays in the database.
 ///
 /// # Errors
 /// What the database said.
-pub async fn find_many(session: &Session, keys: &[&str]) -> Result<Vec<Item>, DbErr> {
+pub async fn find_many(
+    session: &Session,
+    keys: &[&str],
+    most_value_bytes: usize,
+) -> Result<Vec<FoundItem>, DbErr> {
+    let most = signed(most_value_bytes);
     if let Some(mut postgres) = session.postgres().await {
-        return find_in_postgres(&mut postgres, keys).await;
+        return find_in_postgres(&mut postgres, keys, most).await;
     }
     let lookups = match session.get_database_backend() {
         DbBackend::MySql => &*MYSQL,
@@ -33,8 +72,8 @@ pub async fn find_many(session: &Session, keys: &[&str]) -> Result<Vec<Item>, Db
     };
     let mut items = Vec::new();
     for keys in keys.chunks(MOST_KEYS) {
-        for row in session.query_all_raw(lookups.of(keys)).await? {
-            items.push(Item::from_query_result(&row, "")?);
+        for row in session.query_all_raw(lookups.of(keys, most)).await? {
+            items.push(found(&row)?);
         }
     }
     Ok(items)
@@ -42,23 +81,80 @@ pub async fn find_many(session: &Session, keys: &[&str]) -> Result<Vec<Item>, Db
 
 /// Raw: the builder would copy each key, assemble the same text for every request, and look up the
 /// columns of every row by their names.
-async fn find_in_postgres(postgres: &mut Postgres, keys: &[&str]) -> Result<Vec<Item>, DbErr> {
+async fn find_in_postgres(
+    postgres: &mut Postgres,
+    keys: &[&str],
+    most_value_bytes: i32,
+) -> Result<Vec<FoundItem>, DbErr> {
     let query = sqlx::query(
-        "SELECT id, key, value, version, created_at, updated_at FROM items WHERE key = ANY($1)",
+        "SELECT id, key, CASE WHEN octet_length(value) <= $2 THEN value END, octet_length(value), \
+         version, created_at, updated_at FROM items WHERE key = ANY($1)",
     );
-    let rows = postgres.fetch_all(query.bind(keys)).await?;
-    let item = |row: &PgRow| {
-        Ok(Item {
-            id: row.try_get(0)?,
-            key: row.try_get(1)?,
-            value: row.try_get(2)?,
-            version: row.try_get(3)?,
-            created_at: row.try_get(4)?,
-            updated_at: row.try_get(5)?,
-        })
-    };
-    let items: sqlx::Result<_> = rows.iter().map(item).collect();
-    items.map_err(statement_error)
+    let rows = postgres.fetch_all(query.bind(keys).bind(most_value_bytes));
+    let found: sqlx::Result<_> = rows.await?.iter().map(found_in_postgres).collect();
+    found.map_err(statement_error)
+}
+
+fn found_in_postgres(row: &PgRow) -> sqlx::Result<FoundItem> {
+    let (id, key, version) = (row.try_get(0)?, row.try_get(1)?, row.try_get(4)?);
+    Ok(match row.try_get(2)? {
+        Some(value) => FoundItem::Whole(Item {
+            id,
+            key,
+            value,
+            version,
+            created_at: row.try_get(5)?,
+            updated_at: row.try_get(6)?,
+        }),
+        None => FoundItem::Large(LargeItem {
+            key,
+            etag: ETag { id, version },
+            value_bytes: unsigned(row.try_get(3)?),
+        }),
+    })
+}
+
+fn found(row: &QueryResult) -> Result<FoundItem, DbErr> {
+    let key = row.try_get("", "key")?;
+    let (id, version) = (row.try_get("", "id")?, row.try_get("", "version")?);
+    Ok(match row.try_get("", "value")? {
+        Some(value) => FoundItem::Whole(Item {
+            id,
+            key,
+            value,
+            version,
+            created_at: row.try_get("", "created_at")?,
+            updated_at: row.try_get("", "updated_at")?,
+        }),
+        None => FoundItem::Large(LargeItem {
+            key,
+            etag: ETag { id, version },
+            value_bytes: unsigned(row.try_get("", VALUE_BYTES)?),
+        }),
+    })
+}
+
+/// The name of [`value_bytes`] in a row.
+pub(super) const VALUE_BYTES: &str = "value_bytes";
+
+/// How many bytes a value has. No engine reads the value for that, if it is stored apart from its row.
+pub(super) fn value_bytes() -> FunctionCall {
+    Func::cust("octet_length").arg(Expr::col((Entity, Column::Value)))
+}
+
+/// The value, or `NULL` if it has more bytes than this.
+pub(super) fn value_within(most_bytes: i32) -> CaseStatement {
+    let fits = Expr::expr(value_bytes()).lte(most_bytes);
+    CaseStatement::new().case(fits, Expr::col((Entity, Column::Value)))
+}
+
+/// No engine holds a value of more bytes.
+pub(super) fn signed(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}
+
+pub(super) fn unsigned(bytes: i32) -> usize {
+    usize::try_from(bytes).unwrap_or_default()
 }
 
 /// The most keys of one statement where it has a parameter for each.
@@ -77,7 +173,13 @@ struct Lookups {
 impl Lookups {
     fn new(backend: DbBackend) -> Self {
         let text = |size| {
-            let select = Entity::find().filter(Column::Key.is_in(vec![""; size]));
+            let select = Entity::find()
+                .select_only()
+                .columns([Column::Id, Column::Key, Column::Version])
+                .columns([Column::CreatedAt, Column::UpdatedAt])
+                .expr_as(value_within(0), "value")
+                .expr_as(value_bytes(), VALUE_BYTES)
+                .filter(Column::Key.is_in(vec![""; size]));
             (size, select.build(backend).sql)
         };
         Self {
@@ -87,12 +189,13 @@ impl Lookups {
     }
 
     /// Looks up these keys, at most [`MOST_KEYS`]. The first one again fills the places that are left.
-    fn of(&self, keys: &[&str]) -> Statement {
+    fn of(&self, keys: &[&str], most_value_bytes: i32) -> Statement {
         let [shorter @ .., longest] = &self.texts;
         let fits = shorter.iter().find(|(size, _)| *size >= keys.len());
         let (size, text) = fits.unwrap_or(longest);
-        let filling = std::iter::repeat_n(keys[0], size - keys.len());
-        let values = keys.iter().copied().chain(filling).map(Into::into);
+        let filling = iter::repeat_n(keys[0], size - keys.len());
+        let keys = keys.iter().copied().chain(filling).map(Into::into);
+        let values = iter::once(most_value_bytes.into()).chain(keys);
         Statement::from_sql_and_values(self.backend, text, values)
     }
 }
@@ -119,10 +222,11 @@ mod tests {
     #[test]
     fn several_keys_are_looked_up_by_one_of_few_statements() {
         let lookup = |keys| {
-            let statement = SQLITE.of(&vec!["a"; keys]);
+            let statement = SQLITE.of(&vec!["a"; keys], 9);
             let values = statement.values.map_or(0, |values| values.0.len());
             assert_eq!(statement.sql.matches('?').count(), values);
-            values
+            // The first is the most bytes of a value.
+            values - 1
         };
         assert_eq!(
             [1, 2, 4, 5, 16, 17, 64].map(lookup),

@@ -7,7 +7,10 @@ use sea_orm::{
 
 use crate::{
     item::{Column, Entity, etag::ETag, key::Prefix, time::Time},
-    read::cursor::Cursor,
+    read::{
+        cursor::Cursor,
+        find::{VALUE_BYTES, signed, unsigned, value_bytes, value_within},
+    },
 };
 
 /// Which items to list.
@@ -40,38 +43,56 @@ pub struct Page {
     pub total: Option<u64>,
     /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,
+    /// If some values stayed in the database, because they are larger than was asked for.
+    pub left_out: Option<LeftOut>,
+}
+
+/// The bytes of the values of a page of which some stayed in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// All together, also those that are on the page, and that of the item after it.
+    pub all: usize,
+    pub largest: usize,
 }
 
 /// An item on a page.
 #[derive(Clone, Debug)]
 pub struct ListedItem {
     pub key: String,
-    /// `None` if the values were left out.
+    /// `None` if it was left out.
     pub value: Option<String>,
     pub etag: ETag,
     pub created_at: Time,
     pub updated_at: Time,
 }
 
-/// The page and its total come from one statement, so from one snapshot.
+/// The page and its total come from one statement, so from one snapshot. A value of more than
+/// `most_value_bytes` bytes stays in the database.
 ///
 /// # Errors
 /// What the database said.
-pub async fn list(db: &impl ConnectionTrait, listing: &Listing) -> Result<Page, DbErr> {
+pub async fn list(
+    db: &impl ConnectionTrait,
+    listing: &Listing,
+    most_value_bytes: usize,
+) -> Result<Page, DbErr> {
+    let most = signed(most_value_bytes);
     let rows = if listing.count {
-        db.query_all(&counted(listing)).await?
+        db.query_all(&counted(listing, most)).await?
     } else {
-        db.query_all(&uncounted(listing)).await?
+        db.query_all(&uncounted(listing, most)).await?
     };
     let total = match rows.first() {
         Some(row) if listing.count => u64::try_from(row.try_get::<i64>("", "total")?).ok(),
         _ => None,
     };
     let mut items = Vec::with_capacity(rows.len());
+    let mut sizes = LeftOut { all: 0, largest: 0 };
     for row in &rows {
         // Of an empty page there is one row, without a key, which carries the total.
         if row.try_get::<Option<String>>("", "key")?.is_some() {
-            items.push(listed(row, listing.keys_only)?);
+            items.push(listed(row, value(row, listing.keys_only)?)?);
+            sizes.add(row, listing.keys_only)?;
         }
     }
     // The query asks for one item more than a page has, to know whether there is a next page.
@@ -81,7 +102,24 @@ pub async fn list(db: &impl ConnectionTrait, listing: &Listing) -> Result<Page, 
         Some(last) if more => Some(Cursor::new(&listing.prefix, &last.key)),
         _ => None,
     };
-    Ok(Page { items, total, next })
+    let left_out = (sizes.largest > most_value_bytes).then_some(sizes);
+    Ok(Page {
+        items,
+        total,
+        next,
+        left_out,
+    })
+}
+
+impl LeftOut {
+    fn add(&mut self, row: &QueryResult, keys_only: bool) -> Result<(), DbErr> {
+        if !keys_only {
+            let bytes = unsigned(row.try_get("", VALUE_BYTES)?);
+            self.all += bytes;
+            self.largest = self.largest.max(bytes);
+        }
+        Ok(())
+    }
 }
 
 /// The number of items of a prefix.
@@ -94,14 +132,18 @@ pub async fn count(db: &impl ConnectionTrait, prefix: &Prefix) -> Result<u64, Db
     Ok(total.unwrap_or_default().unsigned_abs())
 }
 
-pub(super) fn listed(row: &QueryResult, keys_only: bool) -> Result<ListedItem, DbErr> {
+/// `None` if the values were left out, or if this one was.
+pub(super) fn value(row: &QueryResult, keys_only: bool) -> Result<Option<String>, DbErr> {
+    if keys_only {
+        return Ok(None);
+    }
+    row.try_get("", "value")
+}
+
+pub(super) fn listed(row: &QueryResult, value: Option<String>) -> Result<ListedItem, DbErr> {
     Ok(ListedItem {
         key: row.try_get("", "key")?,
-        value: if keys_only {
-            None
-        } else {
-            Some(row.try_get("", "value")?)
-        },
+        value,
         etag: ETag {
             id: row.try_get("", "id")?,
             version: row.try_get("", "version")?,
@@ -112,15 +154,20 @@ pub(super) fn listed(row: &QueryResult, keys_only: bool) -> Result<ListedItem, D
 }
 
 /// The total on every row, beside an item; on one row alone when the page is empty.
-fn counted(listing: &Listing) -> SelectStatement {
+fn counted(listing: &Listing, most_value_bytes: i32) -> SelectStatement {
     let (count, page) = (Alias::new("c"), Alias::new("p"));
-    Query::select()
+    let mut select = Query::select();
+    select
         .column((count.clone(), Alias::new("total")))
-        .columns(columns(listing.keys_only).map(|column| (page.clone(), column)))
+        .columns(columns(listing.keys_only).map(|column| (page.clone(), column)));
+    if !listing.keys_only {
+        select.column((page.clone(), Alias::new(VALUE_BYTES)));
+    }
+    select
         .from_subquery(total(&listing.prefix), count)
         .join_subquery(
             JoinType::LeftJoin,
-            uncounted(listing),
+            uncounted(listing, most_value_bytes),
             page.clone(),
             Expr::cust("1 = 1"),
         )
@@ -130,10 +177,16 @@ fn counted(listing: &Listing) -> SelectStatement {
 
 /// The keys of the page first, from the index alone, and only then their rows: a deep page skips
 /// index entries, not rows.
-fn uncounted(listing: &Listing) -> SelectStatement {
+fn uncounted(listing: &Listing, most_value_bytes: i32) -> SelectStatement {
     let keys = Alias::new("k");
-    Query::select()
-        .columns(columns(listing.keys_only).map(|column| (Entity, column)))
+    let mut select = Query::select();
+    select.columns(columns(true).map(|column| (Entity, column)));
+    if !listing.keys_only {
+        select
+            .expr_as(value_within(most_value_bytes), Column::Value)
+            .expr_as(value_bytes(), Alias::new(VALUE_BYTES));
+    }
+    select
         .from_subquery(page_keys(listing), keys.clone())
         .inner_join(
             Entity,

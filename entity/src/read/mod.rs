@@ -9,9 +9,9 @@ mod scan;
 
 pub use self::{
     cursor::{Cursor, InvalidCursor},
-    find::{find, find_etag, find_many},
+    find::{FoundItem, LargeItem, find, find_etag, find_many},
     inspect::disk_bytes,
-    list::{ListedItem, Listing, Page, Start, count, list},
+    list::{LeftOut, ListedItem, Listing, Page, Start, count, list},
     odd_keys::odd_keys,
     scan::{Scan, scan},
 };

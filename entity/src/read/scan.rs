@@ -8,7 +8,7 @@ use sea_orm::{
 
 use crate::{
     item::{Column, Entity, key::Prefix},
-    read::list::{ListedItem, columns, listed, within},
+    read::list::{ListedItem, columns, listed, value, within},
 };
 
 /// Which items to go through.
@@ -47,5 +47,9 @@ pub async fn scan<'a>(
     }
     let keys_only = scan.keys_only;
     let rows = db.stream(&select).await?;
-    Ok(rows.map(move |row| listed(&row?, keys_only)))
+    Ok(rows.map(move |row| {
+        let row = row?;
+        let value = value(&row, keys_only)?;
+        listed(&row, value)
+    }))
 }

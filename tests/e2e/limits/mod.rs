@@ -2,6 +2,8 @@
 
 mod connections;
 mod floods;
+mod memory;
+mod memory_shares;
 pub(crate) mod rate;
 mod rate_cost;
 mod rate_memory;
@@ -10,6 +12,8 @@ mod slow_readers;
 tests::topics! {
     connections,
     floods,
+    memory,
+    memory_shares,
     rate,
     rate_cost,
     rate_memory,
