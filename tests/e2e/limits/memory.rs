@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::{
-    Env, Kvd, Wire, item,
+    Env, Kvd, item,
     kvd::setting,
     load::until,
     pace::stretched,
     process::{Output, resident},
 };
+use tokio::io::AsyncWriteExt;
+
+use super::slow_readers;
 
 tests::list! {
     EveryEngine =>
@@ -67,7 +70,7 @@ async fn values_of_all_sizes_are_read_as_they_were_written(env: Env) {
     }
     written.sort();
     for (query, total) in [("", json!(written.len())), ("&count=none", json!(null))] {
-        for (size, pages) in [(7, 5), (100, 1)] {
+        for (size, pages) in [(20, 2), (100, 1)] {
             let mut listed = Vec::new();
             for page in 1..=pages {
                 let path = format!("/items/?page={page}&page_size={size}{query}");
@@ -189,15 +192,23 @@ async fn a_page_larger_than_the_budget_takes_all_of_it(env: Env) {
         kvd.metric("kvd_memory_budget_bytes").await,
         4.0 * MIB as f64
     );
-    for n in 0..40 {
-        let _stored = kvd.create(&format!("k-{n:02}"), &"x".repeat(LARGEST)).await;
-    }
+    let (count, bytes) = ("40", LARGEST.to_string());
+    let seed = [
+        "seed",
+        "--prefix",
+        "k-",
+        "--count",
+        count,
+        "--value-bytes",
+        &bytes,
+    ];
+    let _seeded = env.kvctl(seed).await.expect(0);
     let _small = kvd.create("small", "x").await;
     let page = kvd.get("/items/?page_size=100").await.expect(200);
     assert!(page.body.len() > 40 * LARGEST);
-    let mut unread: Wire = kvd.wire().await;
+    let mut unread = slow_readers::connect(&kvd).await;
     let head = "GET /items/?page_size=100 HTTP/1.1\r\nHost: kvd\r\n\r\n";
-    unread.send(head).await;
+    unread.write_all(head.as_bytes()).await.expect("sent");
     until("the page has all", async || {
         kvd.metric("kvd_memory_held_bytes").await > 4.0 * MIB as f64
     })
@@ -207,7 +218,10 @@ async fn a_page_larger_than_the_budget_takes_all_of_it(env: Env) {
     let _page = other.get("/items/?prefix=small").await.expect(200);
     let _item = other.get("/items/small").await.expect(200);
     let _new = other.create("small-2", "x").await;
-    let denied = other.get("/items/k-00").await.problem(503, "overloaded");
+    let denied = other
+        .get("/items/k-000001")
+        .await
+        .problem(503, "overloaded");
     assert!(
         denied["detail"]
             .as_str()
@@ -215,7 +229,7 @@ async fn a_page_larger_than_the_budget_takes_all_of_it(env: Env) {
     );
     drop(unread);
     all_is_given_back(&kvd).await;
-    let _item = other.get("/items/k-00").await.expect(200);
+    let _item = other.get("/items/k-000001").await.expect(200);
 }
 
 #[track_caller]

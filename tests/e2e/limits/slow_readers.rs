@@ -19,7 +19,7 @@ const READING: Duration = Duration::from_secs(13);
 const ITEMS: usize = 60;
 
 /// A connection whose kernel holds little of what it has not read.
-async fn connect(kvd: &tests::Kvd) -> TcpStream {
+pub(super) async fn connect(kvd: &tests::Kvd) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(32 * 1024).expect("a size");
     socket.connect(kvd.address()).await.expect("a connection")
