@@ -14,7 +14,7 @@ use tracing_subscriber::{
         format::{DefaultVisitor, Writer},
         time::{FormatTime, SystemTime},
     },
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
 };
 
 use super::field_text::{FieldText, Form};
@@ -142,11 +142,7 @@ where
         context.format_fields(writer.by_ref(), event)?;
         write!(writer, ",\"target\":\"{}\"", metadata.target())?;
         let mut spans = Vec::new();
-        for span in context
-            .event_scope()
-            .into_iter()
-            .flat_map(|s| s.from_root())
-        {
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             let extensions = span.extensions();
             let fields = extensions.get::<FormattedFields<JsonFields>>();
             let fields = fields.map_or("", |fields| &fields.fields);

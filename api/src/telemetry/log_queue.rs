@@ -59,7 +59,7 @@ impl LogQueue {
             lines.write_to(Output {
                 out,
                 is_torn: false,
-            })
+            });
         });
         queue
     }

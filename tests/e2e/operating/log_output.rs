@@ -39,7 +39,8 @@ async fn refuse_and_quote(env: &Env) {
         ],
         Engine::Mysql => &[
             "CREATE TRIGGER refuse BEFORE INSERT ON items FOR EACH ROW BEGIN \
-             DECLARE said VARCHAR(120) DEFAULT concat('refused: ', left(NEW.value, 100)); \
+             DECLARE said VARCHAR(120) CHARACTER SET utf8mb4 \
+             DEFAULT concat('refused: ', left(NEW.value, 100)); \
              SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = said; END",
         ],
         Engine::Sqlite => &["CREATE TRIGGER refuse BEFORE INSERT ON items BEGIN \
