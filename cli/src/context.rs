@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use database::{Connector, DatabaseUrl, Session, SessionSettings};
+use migration::{Right, missing_rights};
 use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::OnceCell;
 
@@ -61,8 +62,41 @@ impl Context {
         let database = self.database().await?;
         match migration::status(database).await?.pending().next() {
             None => Ok(database),
-            Some(_) => Err(CliError::Failed(explain::NOT_MIGRATED.to_owned())),
+            Some(_) => {
+                self.sees_tables().await?;
+                Err(CliError::Failed(explain::NOT_MIGRATED.to_owned()))
+            }
         }
+    }
+
+    /// Asks, where the tables seem not to be there, whether it is the user that cannot see them.
+    ///
+    /// # Errors
+    /// The user lacks a right.
+    pub(crate) async fn sees_tables(&self) -> Result<(), CliError> {
+        let missing = missing_rights(self.database().await?).await?;
+        let unseen = missing.iter().find(|missing| match missing.right {
+            Right::Schema | Right::Read => true,
+            Right::Insert | Right::Sequence | Right::Update | Right::Delete => false,
+        });
+        match unseen {
+            None => Ok(()),
+            Some(missing) => Err(CliError::Failed(explain::no_right(&missing.to_string()))),
+        }
+    }
+
+    /// The same error, with the name of the missing right if it is one of these.
+    pub(crate) async fn naming_rights(&self, error: CliError, needed: &[Right]) -> CliError {
+        let (Some(said), Some(opened)) = (error.lacking_right(), self.opened.get()) else {
+            return error;
+        };
+        // The session of the command may be in a transaction that failed; this is another one.
+        let mut missing = missing_rights(&opened.connection).await.unwrap_or_default();
+        missing.retain(|missing| needed.contains(&missing.right));
+        if missing.is_empty() {
+            return error;
+        }
+        CliError::Failed(explain::missing_rights(&missing, said))
     }
 
     /// The database; an SQLite file is created if there is none.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
+use database::Failure;
 use entity::write::WriteError;
 use migration::MigrateError;
 use sea_orm::DbErr;
@@ -29,6 +30,9 @@ pub(crate) enum CliError {
     Io { name: String, error: io::Error },
     #[error("{}", explain::failed(.0))]
     Database(#[from] DbErr),
+    /// A load could not begin for want of a right.
+    #[error("{}", explain::no_temporary_tables(.0))]
+    NoTemporaryTables(DbErr),
     #[error("{}", explain::unwritten(.0))]
     Write(#[from] WriteError),
     #[error("{}", explain::unmigrated(.0))]
@@ -36,6 +40,18 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
+    /// What the database said, if it was for want of a right.
+    pub(crate) fn lacking_right(&self) -> Option<&DbErr> {
+        match self {
+            Self::Database(error)
+            | Self::NoTemporaryTables(error)
+            | Self::Write(WriteError::NotWritten(error)) => {
+                (Failure::of(error) == Failure::NoRight).then_some(error)
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn io(name: impl Into<String>, error: io::Error) -> Self {
         let name = name.into();
         Self::Io { name, error }

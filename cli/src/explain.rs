@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use database::{DatabaseUrl, Engine, Failure};
 use entity::write::WriteError;
-use migration::MigrateError;
+use migration::{MigrateError, MissingRight};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
 pub(crate) const NOT_MIGRATED: &str = "the database is not migrated; run kvctl migrate";
@@ -17,6 +17,9 @@ pub(crate) fn no_connection(url: &DatabaseUrl, error: &DbErr) -> String {
             "28P01" | "28000" => "check the user and the password in the database URL",
             "3D000" | "42000" if error.message().to_lowercase().contains("database") => {
                 "create the database or let the user in, or check its name in the URL"
+            }
+            "42501" => {
+                "the user has no right to connect to the database; grant it, or use another user"
             }
             "14" => no_file(Path::new(&place)),
             "26" => "is it the file of another program?",
@@ -73,13 +76,11 @@ pub(crate) fn failed(error: &DbErr) -> String {
         Failure::RolledBack | Failure::Cancelled => {
             format!("the database stopped it: {why}; try again")
         }
-        Failure::Duplicate | Failure::Refused => match code(error).as_str() {
-            _ if unreadable(error) => {
-                format!("{why}; other software wrote it, and SQL can mend it")
-            }
-            "42501" | "1142" | "1143" | "1044" | "1227" => {
-                format!("the database user lacks a right: {why}; grant it, or use another user")
-            }
+        Failure::NoRight => no_right(&why),
+        Failure::Unreadable if unreadable(error) => {
+            format!("{why}; other software wrote it, and SQL can mend it")
+        }
+        Failure::Duplicate | Failure::Refused | Failure::Unreadable => match code(error).as_str() {
             "1153" | "1301" => {
                 format!("larger than the server takes: {why}; raise max_allowed_packet there")
             }
@@ -88,10 +89,30 @@ pub(crate) fn failed(error: &DbErr) -> String {
     }
 }
 
+/// Says that the user of the database lacks a right, in the words of the server or ours.
+pub(crate) fn no_right(which: &str) -> String {
+    format!("the database user lacks a right: {which}; grant it, or use another user")
+}
+
+/// Names these rights, of which at least one is missing, and what the server said of it.
+pub(crate) fn missing_rights(missing: &[MissingRight], error: &DbErr) -> String {
+    let named: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    no_right(&format!("{} ({})", named.join(", "), cause(error)))
+}
+
+/// Says that a load could not even begin for want of a right.
+pub(crate) fn no_temporary_tables(error: &DbErr) -> String {
+    no_right(&format!(
+        "no right to create temporary tables ({})",
+        cause(error)
+    ))
+}
+
 /// Says why a write has no outcome.
 pub(crate) fn unwritten(error: &WriteError) -> String {
     match error {
         WriteError::Abandoned | WriteError::Contended => format!("{error}; try again"),
+        WriteError::Ignored => error.to_string(),
         WriteError::NotWritten(error) if Failure::of(error) == Failure::NotMigrated => {
             failed(error)
         }

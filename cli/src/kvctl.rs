@@ -73,7 +73,12 @@ impl Kvctl {
             .build()
             .map_err(|error| CliError::io("the runtime", error))?;
         runtime.block_on(async {
+            let needed = self.command.needed_rights();
             let done = self.command.run(&context).await;
+            let done = match done {
+                Err(error) => Err(context.naming_rights(error, needed).await),
+                done => done,
+            };
             if let Err(CliError::Interrupted(_)) = done {
                 // A statement may be under way; the end of the process ends it.
                 return done;

@@ -6,7 +6,11 @@ use std::{
     mem, thread,
 };
 
-use entity::load::{Line, Load, LoadError, Loaded, OnConflict, Progress, Staged};
+use database::Failure;
+use entity::{
+    load::{Line, Load, LoadError, Loaded, OnConflict, Progress, Staged},
+    write::WriteError,
+};
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
@@ -14,6 +18,7 @@ use crate::{
     arguments::MaxValueBytes,
     context::Context,
     error::CliError,
+    explain,
     interrupt::{NOTHING_WRITTEN, until_interrupted},
     ndjson::Items,
     output,
@@ -153,7 +158,13 @@ fn refused(name: &str, error: LoadError) -> CliError {
     let written = "nothing was written";
     match error {
         LoadError::Write(error) => CliError::Write(error),
-        LoadError::Repeated { .. } => CliError::Failed(format!("{name}: {error}; {written}")),
+        LoadError::Refused { key, line, error } => CliError::Failed(format!(
+            "{name}: line {line}: the key {key:?}: {}; {written}",
+            explain::failed(&error)
+        )),
+        LoadError::Repeated { .. } | LoadError::Ignored { .. } => {
+            CliError::Failed(format!("{name}: {error}; {written}"))
+        }
         LoadError::Exists { lines: 1, .. } => {
             CliError::ConditionFailed(format!("{name}: {error}; {written} (see --on-conflict)"))
         }
@@ -172,7 +183,14 @@ async fn staged(
     let name = source.name.clone();
     let refused = |error| refused(&name, error);
     let begun = Load::begin(context.session().await?, on_conflict).await;
-    let mut load = begun.map_err(refused)?;
+    let mut load = begun.map_err(|error| match error {
+        LoadError::Write(WriteError::NotWritten(error))
+            if Failure::of(&error) == Failure::NoRight =>
+        {
+            CliError::NoTemporaryTables(error)
+        }
+        error => refused(error),
+    })?;
     let _bar = Wiped(source.bar.clone());
     let mut batches = source.batches();
     let lost = || {

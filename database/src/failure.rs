@@ -10,6 +10,9 @@ use sea_orm::{
     },
 };
 
+/// A table that is not there is a missing migration only if it is one of these.
+const OUR_TABLES: [&str; 2] = ["items", "kvd_migrations"];
+
 /// What became of a statement that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -30,9 +33,12 @@ pub enum Failure {
     ReadOnly,
     /// The tables of kvd are not there, or not in the shape of this version: nothing was written.
     NotMigrated,
-    /// The server refused the statement for a reason of its own, or its answer cannot be read, such as
-    /// a time that is none: nothing was written.
+    /// The user of the database lacks a right: nothing was written.
+    NoRight,
+    /// A trigger, a constraint or a limit of the server refused the statement: nothing was written.
     Refused,
+    /// What the server holds cannot be read, such as a time that is none: nothing was written.
+    Unreadable,
     /// The connection broke, or the server itself does not know: what the statement did is not known.
     Unknown,
 }
@@ -45,15 +51,16 @@ impl Failure {
     pub fn of(error: &DbErr) -> Self {
         let (DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
             return match error {
+                DbErr::Conn(RuntimeErr::SqlxError(cause)) if lacks_right(cause) => Self::NoRight,
                 DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Self::NoConnection,
-                _ => Self::Refused,
+                _ => Self::Unreadable,
             };
         };
         let RuntimeErr::SqlxError(cause) = cause else {
-            return Self::Refused;
+            return Self::Unreadable;
         };
         match Self::of_cause(cause) {
-            Self::Refused | Self::NoRoom if ends_session(cause) => Self::Unknown,
+            Self::Refused | Self::NoRight | Self::NoRoom if ends_session(cause) => Self::Unknown,
             failure => failure,
         }
     }
@@ -66,7 +73,7 @@ impl Failure {
             // Made by the driver before anything is sent, or while it reads an answer that came.
             sqlx::Error::Encode(_)
             | sqlx::Error::RowNotFound
-            | sqlx::Error::ColumnDecode { .. } => Self::Refused,
+            | sqlx::Error::ColumnDecode { .. } => Self::Unreadable,
             _ => Self::Unknown,
         }
     }
@@ -81,7 +88,11 @@ impl Failure {
             | Self::Cancelled
             | Self::NoRoom
             | Self::ReadOnly => true,
-            Self::Duplicate | Self::NotMigrated | Self::Refused => false,
+            Self::Duplicate
+            | Self::NotMigrated
+            | Self::NoRight
+            | Self::Refused
+            | Self::Unreadable => false,
         }
     }
 }
@@ -96,6 +107,11 @@ pub fn statement_error(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
+/// Whether no session could be had for want of a right.
+fn lacks_right(cause: &sqlx::Error) -> bool {
+    Failure::of_cause(cause) == Failure::NoRight
+}
+
 /// Whether PostgreSQL ended the session with it.
 fn ends_session(cause: &sqlx::Error) -> bool {
     let error = cause.as_database_error();
@@ -105,11 +121,20 @@ fn ends_session(cause: &sqlx::Error) -> bool {
 
 fn by_code(error: &dyn sqlx::error::DatabaseError) -> Failure {
     if let Some(mysql) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
-        return mysql_failure(mysql.number());
+        return mysql_failure(mysql.number(), mysql.message());
     }
     let code = error.code().unwrap_or_default();
-    if error.try_downcast_ref::<PgDatabaseError>().is_some() {
-        postgres_failure(&code)
+    if let Some(postgres) = error.try_downcast_ref::<PgDatabaseError>() {
+        match postgres_failure(&code) {
+            // The sequence is behind ids that other software chose, and each try draws the next one.
+            Failure::Duplicate if postgres.constraint() == Some("items_pkey") => {
+                Failure::RolledBack
+            }
+            // A trigger writes to other tables, or raises these codes itself.
+            Failure::Duplicate if postgres.table() != Some("items") => Failure::Refused,
+            Failure::NotMigrated if postgres.r#where().is_some() => Failure::Refused,
+            failure => failure,
+        }
     } else {
         sqlite_failure(code, error.message())
     }
@@ -133,6 +158,8 @@ fn postgres_failure(sqlstate: &str) -> Failure {
         "53100" | "53200" => Failure::NoRoom,
         // undefined_table, undefined_column
         "42P01" | "42703" => Failure::NotMigrated,
+        // insufficient_privilege
+        "42501" => Failure::NoRight,
         // transaction_resolution_unknown, statement_completion_unknown, protocol_violation (poolers
         // report a lost server so), admin_shutdown, crash_shutdown, idle_session_timeout
         "08007" | "40003" | "08P01" | "57P01" | "57P02" | "57P05" => Failure::Unknown,
@@ -141,7 +168,7 @@ fn postgres_failure(sqlstate: &str) -> Failure {
     }
 }
 
-fn mysql_failure(number: u16) -> Failure {
+fn mysql_failure(number: u16, message: &str) -> Failure {
     match number {
         1062 => Failure::Duplicate,
         // ER_LOCK_DEADLOCK, ER_CHECKREAD (MariaDB: record has changed since last read),
@@ -151,15 +178,25 @@ fn mysql_failure(number: u16) -> Failure {
         1205 | 3572 | 1467 => Failure::Locked,
         // interrupted, statement time exceeded (MariaDB, MySQL)
         1317 | 1969 | 3024 => Failure::Cancelled,
-        // ER_DISK_FULL, ER_RECORD_FILE_FULL, ER_OUTOFMEMORY
-        1021 | 1114 | 1037 => Failure::NoRoom,
+        // ER_DISK_FULL, ER_RECORD_FILE_FULL, ER_OUTOFMEMORY, ER_OUT_OF_SORTMEMORY,
+        // ER_OUT_OF_RESOURCES, ER_LOCK_TABLE_FULL
+        1021 | 1114 | 1037 | 1038 | 1041 | 1206 => Failure::NoRoom,
         // read-only (several ways)
         1290 | 1792 | 1836 => Failure::ReadOnly,
         // too many connections (of the server, of the user), a node of Galera that is not of the
         // cluster, ProxySQL without a server
         1040 | 1203 | 1226 | 1047 | 9001 => Failure::NoConnection,
+        // ER_NO_SUCH_TABLE of a table that a trigger wants
+        1146 if !OUR_TABLES
+            .iter()
+            .any(|table| message.contains(&format!(".{table}'"))) =>
+        {
+            Failure::Refused
+        }
         // ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR
         1146 | 1054 => Failure::NotMigrated,
+        // denied: a database, a table, a column, a right of the server (SUPER and such), a routine
+        1044 | 1142 | 1143 | 1227 | 1370 => Failure::NoRight,
         // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED (both of them), lost connections, idle for too long,
         // network errors as the server sees them
         1053 | 1927 | 3169 | 2006 | 2013 | 4031 | 1152 | 1158..=1161 | 1184 => Failure::Unknown,
@@ -169,33 +206,36 @@ fn mysql_failure(number: u16) -> Failure {
 
 fn sqlite_failure(code: Cow<'_, str>, message: &str) -> Failure {
     match code.parse().unwrap_or(0) {
-        // SQLITE_CONSTRAINT_UNIQUE
-        2067 => Failure::Duplicate,
+        // SQLITE_CONSTRAINT_UNIQUE, of our table or of one that a trigger writes to
+        2067 if message.contains(" items.") => Failure::Duplicate,
         code => match code & 0xff {
             // SQLITE_BUSY with its extended forms: the lock did not come within the busy timeout.
             // SQLITE_PROTOCOL: the same, for the lock of the log's index.
             5 | 15 => Failure::Locked,
             // SQLITE_READONLY
             8 => Failure::ReadOnly,
-            // SQLITE_FULL
-            13 => Failure::NoRoom,
+            // SQLITE_NOMEM, SQLITE_FULL
+            7 | 13 => Failure::NoRoom,
+            // SQLITE_PERM, SQLITE_AUTH
+            3 | 23 => Failure::NoRight,
             // SQLITE_CANTOPEN
             14 => Failure::NoConnection,
-            1 if [
-                "no such table",
-                "no such column",
-                "table items has no column",
-            ]
-            .iter()
-            .any(|missing| message.starts_with(missing)) =>
-            {
-                Failure::NotMigrated
-            }
+            1 if is_not_migrated(message) => Failure::NotMigrated,
             // SQLITE_IOERR: the commit may or may not have reached the disk.
             10 => Failure::Unknown,
             _ => Failure::Refused,
         },
     }
+}
+
+/// As SQLite says it of our tables. Of those that a trigger wants it names the schema, too.
+fn is_not_migrated(message: &str) -> bool {
+    OUR_TABLES
+        .iter()
+        .any(|table| message == format!("no such table: {table}"))
+        || ["no such column: ", "table items has no column"]
+            .iter()
+            .any(|missing| message.starts_with(missing))
 }
 
 #[cfg(test)]
@@ -215,10 +255,10 @@ mod tests {
         assert_eq!(postgres_failure("57P01"), Failure::Unknown);
         assert_eq!(postgres_failure("22021"), Failure::Refused);
         assert_eq!(postgres_failure("55P03"), Failure::Locked);
-        assert_eq!(mysql_failure(1205), Failure::Locked);
-        assert_eq!(mysql_failure(1213), Failure::RolledBack);
-        assert_eq!(mysql_failure(1114), Failure::NoRoom);
-        assert_eq!(mysql_failure(1927), Failure::Unknown);
+        assert_eq!(mysql_failure(1205, ""), Failure::Locked);
+        assert_eq!(mysql_failure(1213, ""), Failure::RolledBack);
+        assert_eq!(mysql_failure(1114, ""), Failure::NoRoom);
+        assert_eq!(mysql_failure(1927, ""), Failure::Unknown);
         assert_eq!(sqlite_failure("517".into(), ""), Failure::Locked);
         assert_eq!(sqlite_failure("261".into(), ""), Failure::Locked);
         assert_eq!(
@@ -226,6 +266,30 @@ mod tests {
             Failure::NotMigrated
         );
         assert_eq!(sqlite_failure("1".into(), "syntax"), Failure::Refused);
+        assert_eq!(postgres_failure("23514"), Failure::Refused);
+        assert_eq!(postgres_failure("42501"), Failure::NoRight);
+        assert_eq!(mysql_failure(1644, ""), Failure::Refused);
+        assert_eq!(mysql_failure(1142, ""), Failure::NoRight);
+        assert_eq!(
+            sqlite_failure("2067".into(), "UNIQUE constraint failed: items.key"),
+            Failure::Duplicate
+        );
+    }
+
+    #[test]
+    fn a_table_that_only_a_trigger_knows_is_no_missing_migration() {
+        for (table, failure) in [
+            ("items", Failure::NotMigrated),
+            ("kvd_migrations", Failure::NotMigrated),
+            ("audit", Failure::Refused),
+        ] {
+            let message = format!("Table 'kvd.{table}' doesn't exist");
+            assert_eq!(mysql_failure(1146, &message), failure, "{table}");
+        }
+        let of_trigger = sqlite_failure("1".into(), "no such table: main.audit");
+        assert_eq!(of_trigger, Failure::Refused);
+        let of_trigger = sqlite_failure("2067".into(), "UNIQUE constraint failed: audit.key");
+        assert_eq!(of_trigger, Failure::Refused);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! and that logs it.
 
 use database::Failure;
-use sea_orm::DbErr;
 
 use super::{failed::Failed, memory::NoMemory, problem::Problem, problem_code::Code};
 use crate::{
@@ -31,9 +30,15 @@ impl<O> From<Error> for Failed<O> {
 
 /// Logs what the database said, if it said anything, with the id of the current request.
 pub(crate) fn log_failure(error: &Error) {
+    let code = problem(error).code.as_str();
     let (cause, is_known) = match error {
         Error::Failed(cause) => (cause, true),
         Error::Unknown(Some(cause)) => (cause, false),
+        Error::Ignored => {
+            let error = "a trigger, a rule or a policy ignored the write";
+            about_request(|| tracing::error!(target: target::DATABASE, error, code, "database"));
+            return;
+        }
         Error::Overloaded
         | Error::Silent
         | Error::Locked
@@ -41,7 +46,6 @@ pub(crate) fn log_failure(error: &Error) {
         | Error::Unknown(None)
         | Error::Lost => return,
     };
-    let code = problem(error).code.as_str();
     about_request(|| match Failure::of(cause) {
         // That the database is lost is said once, not for each request.
         Failure::NoConnection if is_known => {
@@ -56,6 +60,10 @@ fn problem(error: &Error) -> Problem {
         let detail = format!("{why} Nothing was written.");
         Problem::new(Code::DatabaseUnavailable, detail)
     };
+    let refused = |why: &str| {
+        let detail = format!("{why} Nothing was written, and a retry is of no use.");
+        Problem::new(Code::DatabaseRefused, detail)
+    };
     match error {
         Error::Overloaded => {
             let detail =
@@ -65,27 +73,29 @@ fn problem(error: &Error) -> Problem {
         Error::Silent => unavailable("It did not answer in time."),
         Error::Locked => unavailable("Others have it locked, or write it."),
         Error::Contended => unavailable("Others write this key all the time."),
-        Error::Failed(error) => reason(error).map_or_else(Problem::internal, unavailable),
+        Error::Ignored => {
+            refused("A trigger, a rule or a policy of the database ignored the write.")
+        }
+        Error::Failed(error) => match Failure::of(error) {
+            Failure::NoConnection => unavailable("No connection could be had."),
+            Failure::Unknown => unavailable("The connection broke."),
+            Failure::Locked => unavailable("Others have it locked, or write it."),
+            Failure::ReadOnly => unavailable("It is read-only."),
+            Failure::Cancelled => unavailable("It cancelled the statement."),
+            Failure::NoRoom => unavailable("It has no room left."),
+            Failure::RolledBack => unavailable("It rolled the statement back."),
+            Failure::NotMigrated => unavailable("It is not migrated: run kvctl migrate."),
+            Failure::NoRight => refused("The database user lacks a right; /readyz may name it."),
+            Failure::Refused | Failure::Duplicate => {
+                refused("A trigger, a constraint or a limit of the database refused it.")
+            }
+            Failure::Unreadable => Problem::internal(),
+        },
         Error::Unknown(_) => {
             let detail = "The database did not say: the write may have been applied, or may still \
                           be. A retry with If-Match is safe.";
             Problem::new(Code::OutcomeUnknown, detail)
         }
         Error::Lost => Problem::internal(),
-    }
-}
-
-/// Why a statement that wrote nothing may succeed later; `None` if it may not.
-fn reason(error: &DbErr) -> Option<&'static str> {
-    match Failure::of(error) {
-        Failure::NoConnection => Some("No connection could be had."),
-        Failure::Unknown => Some("The connection broke."),
-        Failure::Locked => Some("Others have it locked, or write it."),
-        Failure::ReadOnly => Some("It is read-only."),
-        Failure::Cancelled => Some("It cancelled the statement."),
-        Failure::NoRoom => Some("It has no room left."),
-        Failure::RolledBack | Failure::Duplicate => Some("It rolled the statement back."),
-        Failure::NotMigrated => Some("It is not migrated: run kvctl migrate."),
-        Failure::Refused => None,
     }
 }

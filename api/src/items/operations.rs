@@ -34,22 +34,23 @@ macro_rules! operations {
 operations! {
     CreateItem Items POST "create_item" [
         InvalidRequest, InvalidKey, InvalidValue, RequestTimeout, KeyExists, ValueTooLarge,
-        UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseUnavailable, Overloaded, OutcomeUnknown
+        UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseRefused, DatabaseUnavailable, Overloaded,
+        OutcomeUnknown
     ]
     GetItem Item GET "get_item" [
         InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, MisdirectedRequest, RateLimited, Internal,
-        DatabaseUnavailable, Overloaded
+        DatabaseRefused, DatabaseUnavailable, Overloaded
     ]
     UpdateItem Item PUT "update_item" [
         InvalidRequest, InvalidKey, InvalidValue, ItemNotFound, RequestTimeout, PreconditionFailed,
-        ValueTooLarge, UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseUnavailable, Overloaded,
-        OutcomeUnknown
+        ValueTooLarge, UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseRefused,
+        DatabaseUnavailable, Overloaded, OutcomeUnknown
     ]
     DeleteItem Item DELETE "delete_item" [
         InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, MisdirectedRequest, RateLimited, Internal,
-        DatabaseUnavailable, Overloaded, OutcomeUnknown
+        DatabaseRefused, DatabaseUnavailable, Overloaded, OutcomeUnknown
     ]
     ListItems Items GET "list_items" [
-        InvalidRequest, MisdirectedRequest, RateLimited, Internal, DatabaseUnavailable, Overloaded
+        InvalidRequest, MisdirectedRequest, RateLimited, Internal, DatabaseRefused, DatabaseUnavailable, Overloaded
     ]
 }

@@ -24,6 +24,7 @@ pub(super) fn example(code: Code) -> Problem {
         }
         Code::MisdirectedRequest => return misdirected("kvd.example.com"),
         Code::Internal => return Problem::internal(),
+        Code::DatabaseRefused => return Error::Ignored.into(),
         Code::DatabaseUnavailable => return Error::Silent.into(),
         Code::Overloaded => return Error::Overloaded.into(),
         Code::OutcomeUnknown => return Error::Unknown(None).into(),

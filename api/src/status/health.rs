@@ -5,13 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use database::Failure;
+use migration::MissingRight;
 use poem::{IntoResponse, Response, handler, web::Data};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    http::{Code, Problem, log_failure},
+    http::{Code, Problem, log_failure, sentence},
     net::Phase,
-    store::Store,
+    store::{Error, Lacks, Store},
     telemetry::within_request,
 };
 
@@ -34,6 +36,10 @@ type Last = Option<(Instant, Answer)>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum NotReady {
     Silent,
+    /// It does not let kvd in, or does not let it read.
+    Refused,
+    /// The user of the database lacks these rights.
+    NoRights(Vec<MissingRight>),
     /// This many migrations are missing.
     Pending(usize),
 }
@@ -52,15 +58,28 @@ impl Readiness {
             return Err(Problem::new(Code::Overloaded, "kvd is shutting down."));
         }
         let answer = last_or_next(self.last.clone(), ask(self.store.clone()));
-        answer.await.map_err(|reason| {
-            let detail = match reason {
-                NotReady::Silent => "The database does not answer.".to_owned(),
-                NotReady::Pending(count) => format!(
-                    "The database is not migrated ({count} migrations are missing): run kvctl migrate."
-                ),
-            };
-            Problem::new(Code::DatabaseUnavailable, detail)
-        })
+        answer
+            .await
+            .map_err(|reason| Problem::new(Code::DatabaseUnavailable, reason.detail()))
+    }
+}
+
+impl NotReady {
+    fn detail(self) -> String {
+        match self {
+            Self::Silent => "The database does not answer.".to_owned(),
+            Self::Refused => {
+                "The database user has no right to connect to the database, or to read it."
+                    .to_owned()
+            }
+            Self::NoRights(missing) => {
+                let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+                sentence(missing.join(", "))
+            }
+            Self::Pending(count) => format!(
+                "The database is not migrated ({count} migrations are missing): run kvctl migrate."
+            ),
+        }
     }
 }
 
@@ -87,13 +106,19 @@ async fn last_or_next(
 }
 
 async fn ask(store: Store) -> Answer {
-    let status = store.migrations().await.map_err(|error| {
-        log_failure(&error);
-        NotReady::Silent
-    });
-    match status?.pending().count() {
-        0 => Ok(()),
-        count => Err(NotReady::Pending(count)),
+    match store.lacks().await {
+        Ok(Lacks::Nothing) => Ok(()),
+        Ok(Lacks::Rights(missing)) => Err(NotReady::NoRights(missing)),
+        Ok(Lacks::Migrations(count)) => Err(NotReady::Pending(count)),
+        Err(error) => {
+            log_failure(&error);
+            Err(match error {
+                Error::Failed(cause) if Failure::of(&cause) == Failure::NoRight => {
+                    NotReady::Refused
+                }
+                _ => NotReady::Silent,
+            })
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Error {
     Locked,
     /// Others changed the key again and again.
     Contended,
+    /// The database stored nothing, without an error.
+    Ignored,
     /// What the database, or the way to it, said.
     Failed(DbErr),
     /// The write may have been applied, or may still be; with what the database said, if it did.
@@ -28,6 +30,7 @@ impl From<WriteError> for Error {
             // The request that gave the write up has been answered.
             WriteError::Abandoned => Self::Silent,
             WriteError::Contended => Self::Contended,
+            WriteError::Ignored => Self::Ignored,
             WriteError::NotWritten(error) => Self::Failed(error),
             WriteError::Unknown(error) => Self::Unknown(Some(error)),
         }

@@ -161,6 +161,6 @@ pub(super) fn failure_of<T>(done: &Result<T, WriteError>) -> Option<Failure> {
     match done {
         Err(WriteError::Unknown(_)) => Some(Failure::Unknown),
         Err(WriteError::NotWritten(error)) => Some(Failure::of(error)),
-        Err(WriteError::Abandoned | WriteError::Contended) | Ok(_) => None,
+        Err(WriteError::Abandoned | WriteError::Contended | WriteError::Ignored) | Ok(_) => None,
     }
 }

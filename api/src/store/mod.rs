@@ -28,7 +28,7 @@ use entity::{
     read::FoundItem,
     write::{Outcome, Write},
 };
-use migration::Status;
+use migration::{MissingRight, missing_rights, unless_read_only};
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
@@ -118,17 +118,17 @@ impl Store {
         self.writes.write(write, memory, deadline).await
     }
 
-    /// The migrations, asked for also while many calls wait.
+    /// What the database lacks, asked for also while many calls wait.
     ///
     /// # Errors
     /// Never [`Error::Unknown`].
-    pub(crate) async fn migrations(&self) -> Result<Status, Error> {
+    pub(crate) async fn lacks(&self) -> Result<Lacks, Error> {
         let deadline = Instant::now() + self.sessions.time().0;
         let sessions = self.sessions.clone();
-        let ask = |reply: Reply<Status>| {
+        let ask = |reply: Reply<Lacks>| {
             tokio::spawn(within_request(async move {
-                let status = sessions.read(&Migrations).await;
-                reply.conclude(status.map_err(Error::Failed));
+                let lacks = sessions.read(&AskLacks).await;
+                reply.conclude(lacks.map_err(Error::Failed));
             }));
         };
         self.sessions.call_unbounded(deadline, ask).await
@@ -140,12 +140,30 @@ impl Store {
     }
 }
 
-struct Migrations;
+/// What a database lacks that kvd needs.
+pub(crate) enum Lacks {
+    Nothing,
+    /// These rights of its user.
+    Rights(Vec<MissingRight>),
+    /// This many migrations.
+    Migrations(usize),
+}
 
-impl ReadQuery for Migrations {
-    type Answer = Status;
+struct AskLacks;
 
-    async fn ask(&self, session: &Session) -> Result<Status, DbErr> {
-        migration::status(session).await
+impl ReadQuery for AskLacks {
+    type Answer = Lacks;
+
+    async fn ask(&self, session: &Session) -> Result<Lacks, DbErr> {
+        // First, as a table without any right may look as if it were not there.
+        let rights = unless_read_only(missing_rights(session).await?);
+        if !rights.is_empty() {
+            return Ok(Lacks::Rights(rights));
+        }
+        let status = migration::status(session).await?;
+        Ok(match status.pending().count() {
+            0 => Lacks::Nothing,
+            count => Lacks::Migrations(count),
+        })
     }
 }

@@ -118,8 +118,11 @@ impl Work for Commit {
         };
         // Only now, that there is a session. A request that gave up in the meantime has its answer.
         let changes: Vec<Change> = changes.into_iter().filter(|c| c.claim.take()).collect();
+        let begun = Instant::now();
         let done = self.commit(&session, &changes).await;
         let failed = failure_of(&done);
+        // Of all of them, if it is the statement's own time that was over.
+        let in_time = begun.elapsed() < self.sessions.time().statement() / 2;
         self.sessions.put_back(session, failed);
         match done {
             Ok(done) => {
@@ -131,7 +134,7 @@ impl Work for Commit {
                 }
             }
             Err(WriteError::NotWritten(_))
-                if failed.is_some_and(|failed| is_of_one(failed, changes.len())) =>
+                if failed.is_some_and(|failed| is_of_one(failed, changes.len(), in_time)) =>
             {
                 let same = match failed {
                     Some(Failure::Locked) => of_same_keys(&changes, batcher),
@@ -191,13 +194,21 @@ fn of_same_keys(changes: &[Change], batcher: &Batcher<Commit>) -> Vec<Change> {
 }
 
 /// Whether one of several writes is why all of them were taken back.
-fn is_of_one(failure: Failure, writes: usize) -> bool {
+fn is_of_one(failure: Failure, writes: usize, in_time: bool) -> bool {
     match failure {
         Failure::Locked | Failure::RolledBack => true,
-        // A trigger, a constraint or a right of the database's owner; or it needs more than is left.
-        Failure::Refused | Failure::Duplicate | Failure::NoRoom => writes > 1,
-        // Also what the server cancelled: there is no time left to send each alone.
-        _ => false,
+        // A trigger, a constraint, a policy, or a right that only some writes need; or one of them
+        // needs more than is left.
+        Failure::Refused
+        | Failure::NoRight
+        | Failure::Unreadable
+        | Failure::Duplicate
+        | Failure::NoRoom => writes > 1,
+        // By a trigger, if there is time left to send each alone.
+        Failure::Cancelled => writes > 1 && in_time,
+        Failure::NoConnection | Failure::ReadOnly | Failure::NotMigrated | Failure::Unknown => {
+            false
+        }
     }
 }
 

@@ -69,6 +69,9 @@ async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
     let server = Server::of(database).await?;
     let status = migration::status(database).await?;
     let pending: Vec<_> = status.pending().map(str::to_owned).collect();
+    if !pending.is_empty() {
+        context.sees_tables().await?;
+    }
     if !json {
         note_found(&migration::found(database).await?);
     }

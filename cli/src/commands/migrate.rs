@@ -57,7 +57,7 @@ impl Migrate {
                 let names = migration::down(context.database().await?, steps).await?;
                 say("reverted", &names, json)
             }
-            Direction::Status => status(context.database().await?, json).await,
+            Direction::Status => status(context, json).await,
             Direction::Fresh { yes: false } => Err(CliError::Usage(
                 "fresh loses every item; add --yes if that is meant".to_owned(),
             )),
@@ -95,8 +95,12 @@ fn say(what: &str, names: &[String], json: bool) -> Result<(), CliError> {
         .try_for_each(|name| output::line(&format!("{what} {name}")))
 }
 
-async fn status(database: &DatabaseConnection, json: bool) -> Result<(), CliError> {
+async fn status(context: &Context, json: bool) -> Result<(), CliError> {
+    let database = context.database().await?;
     let status = migration::status(database).await?;
+    if status.pending().next().is_some() {
+        context.sees_tables().await?;
+    }
     note_found(&migration::found(database).await?);
     let known = status.known.iter().map(|(name, applied)| {
         let state = if *applied { "applied" } else { "pending" };

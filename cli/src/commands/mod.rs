@@ -15,6 +15,7 @@ mod put;
 mod seed;
 
 use clap::Subcommand;
+use migration::Right;
 
 use crate::{context::Context, error::CliError};
 
@@ -35,6 +36,22 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// The rights on the tables of kvd that it needs.
+    pub(crate) fn needed_rights(&self) -> &'static [Right] {
+        use Right::{Delete, Insert, Read, Schema, Sequence, Update};
+        match self {
+            Self::Get(_) | Self::List(_) | Self::Count(_) | Self::Inspect(_) | Self::Export(_) => {
+                &[Schema, Read]
+            }
+            Self::Seed(_) => &[Schema, Read, Insert, Sequence],
+            Self::Put(_) | Self::Import(_) => &[Schema, Read, Insert, Sequence, Update],
+            // The rows are locked before they are deleted.
+            Self::Delete(_) => &[Schema, Read, Update, Delete],
+            // It makes the tables.
+            Self::Migrate(_) | Self::Completions(_) | Self::Man(_) => &[],
+        }
+    }
+
     /// # Errors
     /// See [`CliError`].
     pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {

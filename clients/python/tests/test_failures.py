@@ -14,6 +14,7 @@ import pytest
 from servers import ITEM, Cut, answer, document, page, problem, run_kvd, serve
 
 from kvd_client import (
+    DatabaseRefused,
     InvalidRequest,
     KeyExists,
     KvdError,
@@ -106,6 +107,7 @@ def test_a_503_is_retried_until_the_database_is_there(connect: Connect, tmp_path
         (415, "unsupported-media-type", KvdError),
         (418, "not-yet-invented", KvdError),
         (500, "internal", OutcomeUnknown),
+        (500, "database-refused", DatabaseRefused),
         (504, "outcome-unknown", OutcomeUnknown),
     ],
 )

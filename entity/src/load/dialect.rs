@@ -26,9 +26,11 @@ pub(super) struct Dialect {
     pub(super) create: &'static str,
     /// Merges a chunk, leaving existing items alone. Parameters as of [`Self::create`].
     pub(super) skip: &'static str,
+    /// Merges the line of a key, and fails if the key exists. Parameter: the key.
+    pub(super) create_one: &'static str,
     /// Merges a chunk, updating existing items. Parameters as of [`Self::create`].
     pub(super) overwrite: &'static str,
-    /// [`Self::overwrite`] returns the version of each item it stores. Otherwise it counts as MySQL
+    /// [`Self::overwrite`] returns key and version of each item it stores. Otherwise it counts as MySQL
     /// does: a created item once, an updated one twice.
     pub(super) returns_versions: bool,
 }
@@ -94,6 +96,21 @@ macro_rules! insert {
     };
 }
 
+macro_rules! create_one {
+    ($key:literal, $value:literal) => {
+        concat!(
+            "INSERT INTO items (",
+            $key,
+            ", value) SELECT ",
+            $key,
+            ", value FROM kvctl_load WHERE ",
+            $key,
+            " = ",
+            $value
+        )
+    };
+}
+
 macro_rules! returning {
     ($prepare:expr, $index:expr, $index_unsorted:expr, $begin:literal, $undo:literal, $waits:literal, $dropped:literal, $now:literal) => {
         Dialect {
@@ -110,12 +127,13 @@ macro_rules! returning {
                 insert!("INSERT", "key", "$1", "$2"),
                 " ON CONFLICT (key) DO NOTHING"
             ),
+            create_one: create_one!("key", "$1"),
             overwrite: concat!(
                 insert!("INSERT", "key", "$1", "$2"),
                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value, ",
                 "version = items.version + 1, updated_at = ",
                 $now,
-                " RETURNING version"
+                " RETURNING key, version"
             ),
             returns_versions: true,
         }
@@ -182,8 +200,9 @@ static MYSQL: Dialect = Dialect {
     undo: "ROLLBACK",
     waits: false,
     create: insert!("INSERT", "`key`", "?", "?"),
-    // `IGNORE` can ignore nothing but an existing key: the columns have the same types.
+    // `IGNORE` can also ignore what a constraint or a trigger refuses. The merge looks for that.
     skip: insert!("INSERT IGNORE", "`key`", "?", "?"),
+    create_one: create_one!("`key`", "?"),
     overwrite: concat!(
         insert!("INSERT", "`key`", "?", "?"),
         " ON DUPLICATE KEY UPDATE items.value = VALUES(value), items.version = items.version + 1, \

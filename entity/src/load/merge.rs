@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use database::{Failure, Session};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, sea_query::SelectStatement};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, Value, sea_query::SelectStatement};
 use tokio::time::sleep;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         line::OnConflict,
         outcome::{LoadError, Loaded},
         queries,
+        unstored::{create_absent, first_ignored, first_refused},
     },
     write::change::WriteError,
 };
@@ -87,7 +88,8 @@ impl Staged {
                         loaded,
                     });
                 }
-                Err(error) => error,
+                Err(LoadError::Write(WriteError::NotWritten(error))) => error,
+                Err(error) => return Err(error),
             };
             match Failure::of(&error) {
                 Failure::RolledBack => {
@@ -103,6 +105,9 @@ impl Staged {
                     reruns += 1;
                     // Names the line. If the key was deleted meanwhile, the next run succeeds.
                     self.preview().await?;
+                    if reruns == MAX_RERUNS {
+                        return Err(error.into());
+                    }
                 }
                 _ => return Err(error.into()),
             }
@@ -115,12 +120,12 @@ impl Staged {
         undone.map(drop)
     }
 
-    async fn merge_once(&self, progress: &mut impl FnMut(Progress)) -> Result<Loaded, DbErr> {
+    async fn merge_once(&self, progress: &mut impl FnMut(Progress)) -> Result<Loaded, LoadError> {
         self.session.execute_unprepared(self.dialect.begin).await?;
         let mut loaded = Loaded::default();
         // No key is empty, so all are above this.
         let mut above = String::new();
-        while let Some(chunk) = self.chunk_above(&above).await? {
+        while let Some(chunk) = self.chunk_above(&above, CHUNK_LINES).await? {
             let (created, updated) = self.merge_when_unlocked(&above, &chunk).await?;
             loaded.created += created;
             loaded.updated += updated;
@@ -131,8 +136,8 @@ impl Staged {
         Ok(loaded)
     }
 
-    async fn chunk_above(&self, above: &str) -> Result<Option<Chunk>, DbErr> {
-        let row = self.query_one(&queries::chunk(above, CHUNK_LINES)).await?;
+    pub(super) async fn chunk_above(&self, above: &str, most: u64) -> Result<Option<Chunk>, DbErr> {
+        let row = self.query_one(&queries::chunk(above, most)).await?;
         let Some(last_key) = row.try_get("", "last_key")? else {
             return Ok(None);
         };
@@ -143,59 +148,84 @@ impl Staged {
     }
 
     /// [`merge_chunk`](Self::merge_chunk), again and again for a while if it meets a lock.
-    async fn merge_when_unlocked(&self, above: &str, chunk: &Chunk) -> Result<(u64, u64), DbErr> {
-        if self.dialect.waits {
-            return self.merge_chunk(above, chunk).await;
-        }
+    async fn merge_when_unlocked(
+        &self,
+        above: &str,
+        chunk: &Chunk,
+    ) -> Result<(u64, u64), LoadError> {
         let deadline = Instant::now() + CHUNK_LOCK_TIME;
         loop {
             self.session.execute_unprepared("SAVEPOINT chunk").await?;
-            match self.merge_chunk(above, chunk).await {
-                Err(error)
-                    if Failure::of(&error) == Failure::Locked && Instant::now() < deadline =>
-                {
+            let error = match self.merge_chunk(above, chunk).await {
+                Err(LoadError::Write(WriteError::NotWritten(error))) => error,
+                done => return done,
+            };
+            match Failure::of(&error) {
+                Failure::Locked if !self.dialect.waits && Instant::now() < deadline => {
                     // Fails where the server is set to take back the whole transaction on a lock
                     // wait timeout, and the savepoint with it.
-                    let back = "ROLLBACK TO SAVEPOINT chunk";
-                    self.session.execute_unprepared(back).await?;
+                    self.undo_chunk().await?;
                     sleep(LOCK_PAUSE).await;
                 }
-                done => return done,
+                Failure::Refused => return Err(first_refused(self, above, chunk, error).await),
+                _ => return Err(error.into()),
             }
         }
     }
 
+    pub(super) async fn undo_chunk(&self) -> Result<(), DbErr> {
+        let back = "ROLLBACK TO SAVEPOINT chunk";
+        self.session.execute_unprepared(back).await.map(drop)
+    }
+
     /// How many items it created and updated.
-    async fn merge_chunk(&self, above: &str, chunk: &Chunk) -> Result<(u64, u64), DbErr> {
-        let Self {
-            session,
-            dialect,
-            on_conflict,
-            ..
-        } = self;
-        let statement = |sql| {
-            let values = [above.into(), chunk.last_key.as_str().into()];
-            Statement::from_sql_and_values(session.get_database_backend(), sql, values)
+    pub(super) async fn merge_chunk(
+        &self,
+        above: &str,
+        chunk: &Chunk,
+    ) -> Result<(u64, u64), LoadError> {
+        let sql = match self.on_conflict {
+            OnConflict::Error => self.dialect.create,
+            OnConflict::Skip => self.dialect.skip,
+            OnConflict::Overwrite => self.dialect.overwrite,
         };
-        let merge = match on_conflict {
-            OnConflict::Error => dialect.create,
-            OnConflict::Skip => dialect.skip,
-            OnConflict::Overwrite if dialect.returns_versions => {
-                let rows = session.query_all_raw(statement(dialect.overwrite)).await?;
-                let mut created = 0;
-                for row in &rows {
-                    // An update makes the version at least 2.
-                    created += u64::from(row.try_get::<i64>("", "version")? == 1);
-                }
-                return Ok((created, rows.len() as u64 - created));
+        let values = [above.into(), chunk.last_key.as_str().into()];
+        let merge = self.statement(sql, values.into());
+        if self.on_conflict == OnConflict::Overwrite && self.dialect.returns_versions {
+            return self.overwrite_chunk(merge, above, chunk).await;
+        }
+        let affected = self.session.execute_raw(merge).await?.rows_affected();
+        match self.on_conflict {
+            OnConflict::Error | OnConflict::Skip if affected < chunk.lines => {
+                let absent = create_absent(self, above, &chunk.last_key).await?;
+                Ok((affected + absent, 0))
             }
-            OnConflict::Overwrite => dialect.overwrite,
-        };
-        let affected = session.execute_raw(statement(merge)).await?.rows_affected();
-        Ok(match on_conflict {
-            OnConflict::Error | OnConflict::Skip => (affected, 0),
-            OnConflict::Overwrite => (2 * chunk.lines - affected, affected - chunk.lines),
-        })
+            OnConflict::Error | OnConflict::Skip => Ok((affected, 0)),
+            OnConflict::Overwrite => Ok((2 * chunk.lines - affected, affected - chunk.lines)),
+        }
+    }
+
+    /// [`merge_chunk`](Self::merge_chunk) where the statement returns what it has stored.
+    async fn overwrite_chunk(
+        &self,
+        merge: Statement,
+        above: &str,
+        chunk: &Chunk,
+    ) -> Result<(u64, u64), LoadError> {
+        let rows = self.session.query_all_raw(merge).await?;
+        if (rows.len() as u64) < chunk.lines {
+            return Err(first_ignored(self, &rows, above, &chunk.last_key).await?);
+        }
+        let mut created = 0;
+        for row in &rows {
+            // An update makes the version at least 2.
+            created += u64::from(row.try_get::<i64>("", "version")? == 1);
+        }
+        Ok((created, rows.len() as u64 - created))
+    }
+
+    pub(super) fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {
+        Statement::from_sql_and_values(self.session.get_database_backend(), sql, values)
     }
 
     async fn query_one(&self, select: &SelectStatement) -> Result<QueryResult, DbErr> {
@@ -213,9 +243,9 @@ pub enum Progress {
     Merged(u64),
 }
 
-struct Chunk {
-    last_key: String,
-    lines: u64,
+pub(super) struct Chunk {
+    pub(super) last_key: String,
+    pub(super) lines: u64,
 }
 
 /// All lines are merged, but not yet committed.
@@ -238,6 +268,6 @@ impl Merged {
     }
 }
 
-fn number(row: &QueryResult, column: &str) -> Result<u64, DbErr> {
+pub(super) fn number(row: &QueryResult, column: &str) -> Result<u64, DbErr> {
     Ok(row.try_get::<i64>("", column)?.unsigned_abs())
 }

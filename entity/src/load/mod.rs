@@ -12,6 +12,7 @@ mod merge;
 mod outcome;
 mod queries;
 mod stage;
+mod unstored;
 
 use database::Session;
 use sea_orm::ConnectionTrait;

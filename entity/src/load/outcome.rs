@@ -20,6 +20,18 @@ pub enum LoadError {
     /// `line` is the first of the `lines` whose keys exist.
     #[error("line {line}: the key {key:?} exists already")]
     Exists { key: String, line: u64, lines: u64 },
+    /// The database reported no error, and did not store the line.
+    #[error(
+        "line {line}: the database did not store the key {key:?}: a trigger, a rule or a policy"
+    )]
+    Ignored { key: String, line: u64 },
+    /// The database refused the line.
+    #[error("line {line}: the key {key:?} was refused: {error}")]
+    Refused {
+        key: String,
+        line: u64,
+        error: DbErr,
+    },
     #[error("{0}")]
     Write(#[from] WriteError),
 }

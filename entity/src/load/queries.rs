@@ -44,6 +44,37 @@ pub(super) fn key_of_line(line: i64) -> SelectStatement {
         .take()
 }
 
+/// The `key` and the `line` of those above a key, up to a last one, that are staged and not in `items`:
+/// of several the one whose line comes first.
+pub(super) fn first_absent(above: &str, last: &str) -> SelectStatement {
+    let key = || Expr::col((STAGED, "key"));
+    Query::select()
+        .expr_as(key(), "key")
+        .column("line")
+        .from(STAGED)
+        .left_join(
+            Entity,
+            Expr::col((Entity, Column::Key)).equals((STAGED, "key")),
+        )
+        .and_where(key().gt(above))
+        .and_where(key().lte(last))
+        .and_where(Expr::col((Entity, Column::Id)).is_null())
+        .order_by("line", Order::Asc)
+        .limit(1)
+        .take()
+}
+
+/// The `key` and the `line` of those above a key, up to a last one, in the order of the lines.
+pub(super) fn lines(above: &str, last: &str) -> SelectStatement {
+    Query::select()
+        .columns(["key", "line"])
+        .from(STAGED)
+        .and_where(Expr::col("key").gt(above))
+        .and_where(Expr::col("key").lte(last))
+        .order_by("line", Order::Asc)
+        .take()
+}
+
 /// The `last_key` of the next lines above a key, at most `most`, and how many are `staged` there.
 pub(super) fn chunk(above: &str, most: u64) -> SelectStatement {
     let keys = Query::select()

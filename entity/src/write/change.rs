@@ -69,6 +69,9 @@ pub enum WriteError {
     /// Other writers changed the key again and again; nothing was written.
     #[error("others write this key all the time; nothing was written")]
     Contended,
+    /// The database took the write, stored nothing, and reported no error.
+    #[error("a trigger, a rule or a policy of the database ignored it; nothing was written")]
+    Ignored,
     /// Nothing was written.
     #[error("nothing was written: {0}")]
     NotWritten(DbErr),
@@ -120,7 +123,9 @@ impl WriteError {
             | Failure::NoRoom
             | Failure::ReadOnly
             | Failure::NotMigrated
-            | Failure::Refused => Self::NotWritten(error),
+            | Failure::NoRight
+            | Failure::Refused
+            | Failure::Unreadable => Self::NotWritten(error),
         }
     }
 }

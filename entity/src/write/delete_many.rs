@@ -78,15 +78,16 @@ async fn attempt(
             let _ = transaction.rollback().await;
         }
     }
-    done.map_err(WriteError::NotWritten)
+    done
 }
 
 async fn within(
     transaction: &DatabaseTransaction,
     keys: &[String],
     delete: &DeleteMany,
-) -> Result<DeleteOutcome, DbErr> {
-    let found = lock(transaction, keys).await?;
+) -> Result<DeleteOutcome, WriteError> {
+    let found = lock(transaction, keys).await;
+    let found = found.map_err(WriteError::NotWritten)?;
     if let Some(expected) = delete.if_match
         && let Some(other) = found.values().find(|tag| **tag != expected)
     {
@@ -103,8 +104,13 @@ async fn within(
         let done = Entity::delete_many()
             .filter(Column::Id.is_in(ids.iter().copied()))
             .exec(transaction)
-            .await?;
+            .await
+            .map_err(WriteError::NotWritten)?;
         deleted += done.rows_affected;
+    }
+    // All were found and are locked, so that no other writer can have deleted one.
+    if deleted < found.len() as u64 {
+        return Err(WriteError::Ignored);
     }
     Ok(DeleteOutcome::All(deleted))
 }

@@ -50,14 +50,23 @@ async fn attempt(
     let outcome = match within(session, write, on_locked).await {
         Ok(outcome) => outcome,
         Err(error) => {
+            let of_key = match Failure::of(&error) {
+                Failure::Duplicate => exists(session, write).await,
+                _ => Ok(false),
+            };
             // After a lock wait timeout the transaction is still open.
             roll_back(session).await?;
-            return match (Failure::of(&error), &write.action) {
-                (Failure::Duplicate, Action::Create(_)) => Ok(Some(Done::Exists)),
-                (Failure::Duplicate, _) => Ok(None),
-                _ => Err(WriteError::NotWritten(error)),
+            return match (of_key, &write.action) {
+                (Ok(true), Action::Create(_)) => Ok(Some(Done::Exists)),
+                (Ok(true), _) => Ok(None),
+                (Ok(false), _) => Err(WriteError::NotWritten(error)),
+                (Err(error), _) => Err(WriteError::NotWritten(error)),
             };
         }
+    };
+    let Some(outcome) = outcome else {
+        roll_back(session).await?;
+        return Err(WriteError::Ignored);
     };
     match outcome {
         Done::Stored(_) | Done::Deleted => {
@@ -98,25 +107,37 @@ async fn roll_back(session: &Session) -> Result<(), WriteError> {
     })
 }
 
-async fn within(session: &Session, write: &Write, on_locked: OnLocked) -> Result<Done, DbErr> {
+/// `None` if the row is not there that was just written: a trigger has changed its key.
+async fn within(
+    session: &Session,
+    write: &Write,
+    on_locked: OnLocked,
+) -> Result<Option<Done>, DbErr> {
     let current = lock(session, write, on_locked).await?;
-    match (&write.action, current) {
-        (Action::Create(_), Some(_)) => Ok(Done::Exists),
-        (_, Some(tag)) if !write.precondition.holds(tag) => Ok(Done::PreconditionFailed(tag)),
+    Ok(Some(match (&write.action, current) {
+        (Action::Create(_), Some(_)) => Done::Exists,
+        (_, Some(tag)) if !write.precondition.holds(tag) => Done::PreconditionFailed(tag),
         (Action::Delete, Some(tag)) => {
             Entity::delete_by_id(tag.id).exec(session).await?;
-            Ok(Done::Deleted)
+            Done::Deleted
         }
         (Action::Update(value) | Action::Upsert(value), Some(tag)) => {
             update(session, tag, value).await?;
-            stored(session, write).await
+            return stored(session, write).await;
         }
         (Action::Create(value) | Action::Upsert(value), None) if write.creates() => {
             create(session, write, value).await?;
-            stored(session, write).await
+            return stored(session, write).await;
         }
-        (_, None) => Ok(Done::Missing),
-    }
+        (_, None) => Done::Missing,
+    }))
+}
+
+/// Whether the key is why a row is a duplicate, and not another unique index. The failed insert has
+/// locked the row that it met, so no other writer has taken it away since.
+async fn exists(session: &Session, write: &Write) -> Result<bool, DbErr> {
+    let found = lock(session, write, OnLocked::Wait).await?;
+    Ok(found.is_some())
 }
 
 /// Locks the row if there is one, so that no other writer changes it before this one has.
@@ -153,7 +174,7 @@ async fn create(session: &Session, write: &Write, value: &Value) -> Result<(), D
 }
 
 /// The row as this transaction, which has it locked, left it.
-async fn stored(session: &Session, write: &Write) -> Result<Done, DbErr> {
+async fn stored(session: &Session, write: &Write) -> Result<Option<Done>, DbErr> {
     let row = Entity::find()
         .select_only()
         .columns([
@@ -166,6 +187,5 @@ async fn stored(session: &Session, write: &Write) -> Result<Done, DbErr> {
         .into_model()
         .one(session)
         .await?;
-    row.map(Done::Stored)
-        .ok_or_else(|| DbErr::RecordNotFound("the row just written".into()))
+    Ok(row.map(Done::Stored))
 }

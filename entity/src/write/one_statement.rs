@@ -5,14 +5,19 @@
 //! If the precondition holds by then, the write is sent again. So a reported tag is one that the key
 //! had and that does not fulfil the precondition.
 //!
+//! A trigger, a rule or a policy can keep the row from being changed without an error. This is told from
+//! a race by what cannot happen in one: the item was the same before and after a statement that should
+//! have changed it, or an `INSERT` that accepts no conflict stored nothing.
+//!
 //! The statements are raw: half of each is the condition on the tag, which is text to the builder too.
 //! And the builder would put them together anew for every write.
 
-use database::Session;
+use database::{Failure, Session};
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
 
 use crate::{
     item::{
+        etag::ETag,
         precondition::{Precondition, TagMatch},
         value::Value,
     },
@@ -27,36 +32,43 @@ use crate::{
 /// two parts of the precondition.
 struct Statements {
     create: &'static str,
+    /// Creates, and fails if the key exists.
+    insert: &'static str,
     update: &'static str,
     upsert: &'static str,
     delete: &'static str,
 }
 
-/// `$position(text, part)` and `$now` in the words of the engine.
+/// `$position(text, part)`, `$now` and `$returning` in the words of the engine, and what stands around
+/// each statement.
 ///
 /// A part of the precondition is as [`listed`] makes it.
 macro_rules! statements {
-    ($position:literal, $now:literal) => {
+    ($begin:literal, $position:literal, $now:literal, $returning:literal, $end:literal) => {
         Statements {
             create: concat!(
-                "INSERT INTO items (\"key\", value) VALUES ($1, $2) ",
-                "ON CONFLICT (\"key\") DO NOTHING ",
-                "RETURNING id, version, created_at, updated_at"
+                $begin, "INSERT INTO items (\"key\", value) VALUES ($1, $2) ",
+                "ON CONFLICT (\"key\") DO NOTHING ", $returning, $end
+            ),
+            insert: concat!(
+                $begin, "INSERT INTO items (\"key\", value) VALUES ($1, $2) ", $returning, $end
             ),
             update: concat!(
-                "UPDATE items SET value = $2, version = version + 1, updated_at = ", $now,
+                $begin, "UPDATE items SET value = $2, version = version + 1, updated_at = ", $now,
                 " WHERE \"key\" = $1 AND ", statements!(@holds $position, "$3", "$4"),
-                " RETURNING id, version, created_at, updated_at"
+                $returning, $end
             ),
             upsert: concat!(
-                "INSERT INTO items (\"key\", value) VALUES ($1, $2) ON CONFLICT (\"key\") DO UPDATE ",
+                $begin, "INSERT INTO items (\"key\", value) VALUES ($1, $2) ",
+                "ON CONFLICT (\"key\") DO UPDATE ",
                 "SET value = excluded.value, version = items.version + 1, updated_at = ", $now,
                 " WHERE ", statements!(@holds $position, "$3", "$4"),
-                " RETURNING id, version, created_at, updated_at"
+                $returning, $end
             ),
             delete: concat!(
-                "DELETE FROM items WHERE \"key\" = $1 AND ", statements!(@holds $position, "$2", "$3"),
-                " RETURNING id"
+                $begin, "DELETE FROM items WHERE \"key\" = $1 AND ",
+                statements!(@holds $position, "$2", "$3"),
+                " RETURNING id", $end
             ),
         }
     };
@@ -70,8 +82,22 @@ macro_rules! statements {
     };
 }
 
-static POSTGRES: Statements = statements!("strpos", "clock_timestamp()");
-static SQLITE: Statements = statements!("instr", "strftime('%Y-%m-%d %H:%M:%f000', 'now')");
+static POSTGRES: Statements = statements!(
+    "",
+    "strpos",
+    "clock_timestamp()",
+    // Fails, so that nothing is stored, if a trigger has changed the key.
+    " RETURNING id / (\"key\" = $1)::int AS id, version, created_at, updated_at",
+    ""
+);
+/// In a transaction, as a statement that ends by `RAISE(FAIL)` in a trigger keeps what it has done.
+static SQLITE: Statements = statements!(
+    "BEGIN IMMEDIATE; ",
+    "instr",
+    "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    " RETURNING id, version, created_at, updated_at",
+    "; COMMIT"
+);
 
 pub(super) async fn write(
     session: &Session,
@@ -85,52 +111,89 @@ pub(super) async fn write(
     if !claim.take() {
         return Err(WriteError::Abandoned);
     }
-    let mut attempts = 0;
+    let (mut attempts, mut seen) = (0, None);
     loop {
         attempts += 1;
-        if let Some(done) = concluded(attempt(session, write).await, attempts) {
-            return done;
+        match concluded(attempt(session, write, &mut seen).await, attempts) {
+            // It conflicts every time with a row that it never sees.
+            Some(Err(WriteError::Contended)) if seen.is_none() => return Err(WriteError::Ignored),
+            Some(done) => return done,
+            None => {}
         }
     }
 }
 
-/// `None` if the write must be sent again.
-async fn attempt(session: &Session, write: &Write) -> Result<Option<Done>, WriteError> {
-    let row = session
-        .query_one_raw(statement(session, write))
-        .await
-        .map_err(WriteError::of)?;
-    match (&write.action, row) {
+/// `None` if the write must be sent again. `seen` is the last tag that fulfilled the precondition although
+/// nothing was written.
+async fn attempt(
+    session: &Session,
+    write: &Write,
+    seen: &mut Option<ETag>,
+) -> Result<Option<Done>, WriteError> {
+    let done = send(session, write, statement(session, write)).await?;
+    if done.is_some() {
+        return Ok(done);
+    }
+    let current = find_etag(session, write.key.as_str()).await;
+    match (&write.action, current.map_err(WriteError::NotWritten)?) {
+        (Action::Create(_), Some(_)) => Ok(Some(Done::Exists)),
+        (_, Some(tag)) if !write.precondition.holds(tag) => Ok(Some(Done::PreconditionFailed(tag))),
+        (_, Some(tag)) if seen.replace(tag) == Some(tag) => Err(WriteError::Ignored),
+        (_, Some(_)) => Ok(None),
+        (Action::Create(value) | Action::Upsert(value), None) if write.creates() => {
+            insert(session, write, value).await
+        }
+        (_, None) => Ok(Some(Done::Missing)),
+    }
+}
+
+/// Creates the item although the statement that should have done it did nothing.
+async fn insert(
+    session: &Session,
+    write: &Write,
+    value: &Value,
+) -> Result<Option<Done>, WriteError> {
+    let values = [write.key.as_str().into(), value.as_str().into()];
+    let sql = statements(session).insert;
+    let insert = Statement::from_sql_and_values(session.get_database_backend(), sql, values);
+    match send(session, write, insert).await {
+        Ok(None) => Err(WriteError::Ignored),
+        // Another writer has created it meanwhile.
+        Err(WriteError::NotWritten(error)) if Failure::of(&error) == Failure::Duplicate => Ok(None),
+        done => done,
+    }
+}
+
+/// `None` if it changed no row.
+async fn send(
+    session: &Session,
+    write: &Write,
+    statement: Statement,
+) -> Result<Option<Done>, WriteError> {
+    let row = session.query_one_raw(statement).await;
+    if row.is_err() && session.get_database_backend() == DbBackend::Sqlite {
+        // Fails where nothing has begun, or where a trigger has ended the transaction.
+        let _ = session.execute_unprepared("ROLLBACK").await;
+    }
+    match (&write.action, row.map_err(WriteError::of)?) {
+        (_, None) => Ok(None),
         (Action::Delete, Some(_)) => Ok(Some(Done::Deleted)),
         (Action::Create(_) | Action::Update(_) | Action::Upsert(_), Some(row)) => {
             let written = Written::from_query_result(&row, "").map_err(WriteError::Unknown)?;
             Ok(Some(Done::Stored(written)))
         }
-        (Action::Create(_), None) => Ok(Some(Done::Exists)),
-        (Action::Update(_) | Action::Upsert(_) | Action::Delete, None) => {
-            look(session, write).await
-        }
     }
 }
 
-async fn look(session: &Session, write: &Write) -> Result<Option<Done>, WriteError> {
-    let current = find_etag(session, write.key.as_str())
-        .await
-        .map_err(WriteError::NotWritten)?;
-    Ok(match current {
-        Some(tag) if write.precondition.holds(tag) => None,
-        Some(tag) => Some(Done::PreconditionFailed(tag)),
-        None if write.creates() => None,
-        None => Some(Done::Missing),
-    })
+fn statements(session: &Session) -> &'static Statements {
+    match session.get_database_backend() {
+        DbBackend::Sqlite => &SQLITE,
+        _ => &POSTGRES,
+    }
 }
 
 fn statement(session: &Session, write: &Write) -> Statement {
-    let backend = session.get_database_backend();
-    let statements = match backend {
-        DbBackend::Sqlite => &SQLITE,
-        _ => &POSTGRES,
-    };
+    let statements = statements(session);
     let Precondition {
         if_match,
         if_none_match,
@@ -157,5 +220,5 @@ fn statement(session: &Session, write: &Write) -> Statement {
             vec![key, part(if_match), part(if_none_match)],
         ),
     };
-    Statement::from_sql_and_values(backend, sql, values)
+    Statement::from_sql_and_values(session.get_database_backend(), sql, values)
 }

@@ -9,6 +9,9 @@
 //! locked. So conditions are judged on the version that is replaced. If the row was deleted, another
 //! one may have been created in its place: such a write is sent again.
 //!
+//! A row whose key a trigger has changed has no place among the writes. Then the statement fails by a
+//! division by zero, so that nothing is stored.
+//!
 //! The statement is raw: the builder cannot say `unnest` of several arrays `WITH ORDINALITY`, nor
 //! `DELETE … USING`.
 
@@ -56,11 +59,11 @@ WITH given AS MATERIALIZED (
 ), stored AS (
     SELECT * FROM updated UNION ALL SELECT * FROM inserted
 )
-SELECT stored.id, stored.version, stored.created_at, stored.updated_at,
-    deleted.id, found.id, found.version,
+SELECT stored.id / (given.place IS NOT NULL)::int, stored.version, stored.created_at,
+    stored.updated_at, deleted.id, found.id, found.version,
     found.id IS NULL AND EXISTS (SELECT FROM items WHERE items.key = given.key)
 FROM given
-LEFT JOIN stored ON stored.key = given.key
+FULL JOIN stored ON stored.key = given.key
 LEFT JOIN deleted ON deleted.key = given.key
 LEFT JOIN found ON found.key = given.key
 ORDER BY place";

@@ -5,6 +5,7 @@ mod body_headers;
 mod client_address;
 mod cursors;
 mod explorer;
+mod foreign_rules;
 mod hostile;
 mod hosts;
 mod items;
@@ -17,6 +18,7 @@ mod preconditions;
 mod prefixes;
 mod problems;
 mod races;
+mod refused;
 mod service;
 mod together;
 mod values;
@@ -27,6 +29,7 @@ tests::topics! {
     client_address,
     cursors,
     explorer,
+    foreign_rules,
     hostile,
     hosts,
     items,
@@ -39,6 +42,7 @@ tests::topics! {
     prefixes,
     problems,
     races,
+    refused,
     service,
     together,
     values,

@@ -5,7 +5,7 @@ mod command_line;
 mod committing;
 mod completions;
 mod delete;
-mod errors;
+pub(crate) mod errors;
 mod export;
 mod get;
 mod hostile_text;
@@ -17,6 +17,7 @@ mod list;
 mod memory;
 mod other_formats;
 mod put;
+mod refused;
 pub(crate) mod said;
 mod seed;
 mod table;
@@ -42,6 +43,7 @@ tests::topics! {
     memory,
     other_formats,
     put,
+    refused,
     seed,
     table,
     terminal,

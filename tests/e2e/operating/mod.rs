@@ -15,6 +15,7 @@ pub(crate) mod metrics;
 mod nginx;
 mod pgbouncer;
 mod pool;
+mod rights;
 mod secrets;
 mod shutdown;
 mod tls;
@@ -34,6 +35,7 @@ tests::topics! {
     nginx,
     pgbouncer,
     pool,
+    rights,
     secrets,
     shutdown,
     tls,

@@ -2,6 +2,7 @@
 
 from kvd_client.client import AsyncClient, Client
 from kvd_client.errors import (
+    DatabaseRefused,
     InvalidRequest,
     KeyExists,
     KvdError,
@@ -17,6 +18,7 @@ from kvd_client.item import Item
 __all__ = [
     "AsyncClient",
     "Client",
+    "DatabaseRefused",
     "InvalidRequest",
     "Item",
     "KeyExists",

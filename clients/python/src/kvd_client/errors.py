@@ -81,6 +81,13 @@ class Unavailable(KvdError):
     """Seconds to wait, if the server said so."""
 
 
+class DatabaseRefused(KvdError):
+    """The database refuses this for good: a trigger, a constraint, a missing right (500).
+
+    Nothing was written, and a retry is of no use.
+    """
+
+
 class OutcomeUnknown(KvdError):
     """Nobody said what became of a write (504, or the connection was lost).
 
@@ -101,6 +108,7 @@ _BY_CODE: Mapping[str, type[KvdError]] = {
     "precondition-failed": PreconditionFailed,
     "value-too-large": ValueTooLarge,
     "rate-limited": RateLimited,
+    "database-refused": DatabaseRefused,
     "database-unavailable": Unavailable,
     "overloaded": Unavailable,
     "outcome-unknown": OutcomeUnknown,

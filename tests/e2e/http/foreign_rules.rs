@@ -1,0 +1,169 @@
+//! What other software has added to the table `items`: rules, policies, indexes, ids, and triggers of all kinds.
+
+use tests::{Client, Engine, Env, load::together};
+
+use crate::{
+    http::refused::{assert_database_refused, assert_unchanged, postgres_trigger, start},
+    kvctl::errors::with,
+};
+
+tests::list! {
+    Only(Engine::Postgres) =>
+        a_row_that_a_rule_keeps_back_is_database_refused,
+        a_row_that_a_policy_hides_or_keeps_back_is_database_refused,
+        a_row_that_a_trigger_stores_under_another_key_is_database_refused,
+        what_a_trigger_raises_means_what_it_says,
+        a_duplicate_of_another_column_is_no_conflict_of_keys,
+        a_sequence_that_is_behind_is_drawn_from_until_it_is_not;
+    Only(Engine::Mysql) =>
+        a_row_that_a_trigger_stores_under_another_key_is_database_refused,
+        a_duplicate_of_another_column_is_no_conflict_of_keys;
+    Only(Engine::Sqlite) =>
+        a_duplicate_of_another_column_is_no_conflict_of_keys
+}
+
+async fn a_row_that_a_rule_keeps_back_is_database_refused(env: Env) {
+    let kvd = start(&env).await;
+    for event in ["UPDATE", "DELETE", "INSERT"] {
+        let rule = format!("CREATE RULE keep AS ON {event} TO items DO INSTEAD NOTHING");
+        env.database().execute(&rule).await;
+        let writes = match event {
+            "UPDATE" => vec![kvd.put("/items/no", "x")],
+            "DELETE" => vec![kvd.delete("/items/no")],
+            _ => vec![kvd.post("new", "x"), kvd.put("/items/new?upsert=true", "x")],
+        };
+        for write in writes {
+            assert_database_refused(&write.await);
+        }
+        env.database().execute("DROP RULE keep ON items").await;
+    }
+    assert_unchanged(&env, "no").await;
+}
+
+async fn a_row_that_a_policy_hides_or_keeps_back_is_database_refused(env: Env) {
+    let database = env.database();
+    let role = format!("policed_{}", database.name());
+    let sql = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'policed'; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON items TO {role}; \
+         GRANT USAGE ON SEQUENCE items_id_seq TO {role}; GRANT SELECT ON kvd_migrations TO {role}; \
+         ALTER TABLE items ENABLE ROW LEVEL SECURITY; \
+         CREATE POLICY sees ON items FOR SELECT USING (key NOT LIKE 'hidden%'); \
+         CREATE POLICY makes ON items FOR INSERT WITH CHECK (key NOT LIKE 'kept%'); \
+         CREATE POLICY changes ON items FOR UPDATE USING (key NOT LIKE 'no%'); \
+         CREATE POLICY removes ON items FOR DELETE USING (key NOT LIKE 'no%'); \
+         INSERT INTO items (key, value) VALUES ('no', 'old-no'), ('hidden', 'theirs')"
+    );
+    database.execute(&sql).await;
+    let url = with(database, |url| {
+        url.set_username(&role).expect("a server's URL");
+        url.set_password(Some("policed")).expect("a server's URL");
+    });
+    let kvd = env.kvd().env("DATABASE_URL", url).start().await;
+    for write in [
+        kvd.put("/items/no", "x"),
+        kvd.delete("/items/no"),
+        kvd.post("kept", "x"),
+        kvd.put("/items/kept?upsert=true", "x"),
+        kvd.post("hidden", "x"),
+        kvd.put("/items/hidden?upsert=true", "x"),
+    ] {
+        assert_database_refused(&write.await);
+    }
+    let _hidden = kvd.get("/items/hidden").await.expect(404);
+    let _stored = kvd.post("yes", "x").await.expect(201);
+    let _ended = kvd.stop().await.expect(0);
+    let drop = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    database.execute(&drop).await;
+}
+
+async fn a_row_that_a_trigger_stores_under_another_key_is_database_refused(env: Env) {
+    let kvd = start(&env).await;
+    match env.engine() {
+        Engine::Postgres => postgres_trigger(&env, "NEW.key := lower(NEW.key);").await,
+        Engine::Mysql | Engine::Sqlite => {
+            let sql = "CREATE TRIGGER lowers BEFORE INSERT ON items FOR EACH ROW \
+                       SET NEW.`key` = lower(NEW.`key`)";
+            env.database().execute(sql).await;
+        }
+    }
+    assert_database_refused(&kvd.post("A", "x").await);
+    assert_database_refused(&kvd.put("/items/A?upsert=true", "x").await);
+    let answers = together(32, |n| {
+        let (client, key) = (Client::clone(&kvd), format!("{}-{n}", ["k", "K"][n % 2]));
+        async move { (n, client.post(&key, "x").await) }
+    });
+    for (n, answer) in answers.await {
+        match n % 2 {
+            0 => drop(answer.expect(201)),
+            _ => assert_database_refused(&answer),
+        }
+    }
+    let stored: i64 = env.database().value("SELECT count(*) FROM items").await;
+    assert_eq!(stored, 1 + 16, "and nothing under another key");
+}
+
+async fn what_a_trigger_raises_means_what_it_says(env: Env) {
+    let kvd = start(&env).await;
+    // Missing tables, duplicates and rights of other tables are not kvd's; a deadlock may pass.
+    for (raised, status, code) in [
+        ("P0001", 500, "database-refused"),
+        ("23514", 500, "database-refused"),
+        ("23505", 500, "database-refused"),
+        ("42P01", 500, "database-refused"),
+        ("42501", 500, "database-refused"),
+        ("ZZ123", 500, "database-refused"),
+        ("40001", 503, "database-unavailable"),
+        ("57014", 503, "database-unavailable"),
+    ] {
+        let raise = format!(
+            "IF coalesce(NEW.key, OLD.key) LIKE 'no%' THEN \
+             RAISE EXCEPTION 'secret text' USING ERRCODE = '{raised}'; END IF;"
+        );
+        postgres_trigger(&env, &raise).await;
+        for write in [
+            kvd.post("no-new", "x"),
+            kvd.put("/items/no", "x"),
+            kvd.put("/items/no-new?upsert=true", "x"),
+            kvd.delete("/items/no"),
+        ] {
+            let asked = write.asked().to_owned();
+            let answer = write.await;
+            assert_eq!(answer.status, status, "{raised}: {asked}");
+            let _problem = answer.problem(status, code);
+        }
+        let answers = together(16, |n| {
+            let (client, key) = (
+                Client::clone(&kvd),
+                format!("{}-{raised}-{n}", ["yes", "no"][n % 2]),
+            );
+            async move { (n, client.post(&key, "x").await) }
+        });
+        for (n, answer) in answers.await {
+            let expected = if n % 2 == 0 { 201 } else { status };
+            assert_eq!(answer.status, expected, "{raised}: {}", answer.asked);
+        }
+    }
+    assert_unchanged(&env, "no").await;
+}
+
+async fn a_duplicate_of_another_column_is_no_conflict_of_keys(env: Env) {
+    let kvd = start(&env).await;
+    let sql = match env.engine() {
+        Engine::Mysql => "CREATE UNIQUE INDEX secret_index ON items (value(50))",
+        Engine::Postgres | Engine::Sqlite => "CREATE UNIQUE INDEX secret_index ON items (value)",
+    };
+    env.database().execute(sql).await;
+    assert_database_refused(&kvd.post("new", "old-no").await);
+    assert_database_refused(&kvd.put("/items/new?upsert=true", "old-no").await);
+    kvd.post("no", "old-no").await.problem(409, "key-exists");
+    let _stored = kvd.post("new", "other").await.expect(201);
+}
+
+/// Other software may have chosen ids itself.
+async fn a_sequence_that_is_behind_is_drawn_from_until_it_is_not(env: Env) {
+    let kvd = env.start().await;
+    let sql = "INSERT INTO items (id, key, value) SELECT n, 'theirs-' || n, '' FROM generate_series(1, 20) n";
+    env.database().execute(sql).await;
+    let _created = kvd.post("ours", "x").await.expect(201);
+}
