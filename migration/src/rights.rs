@@ -137,9 +137,9 @@ async fn in_mysql(db: &impl ConnectionTrait) -> Result<Vec<MissingRight>, DbErr>
                 right,
                 object: table.to_owned(),
             }),
-            Failure::NoConnection | Failure::Unknown | Failure::Cancelled | Failure::Locked => {
-                return Err(error);
-            }
+            Failure::NoConnection | Failure::Unknown => return Err(error),
+            // While another session has the table locked, the rest cannot be told.
+            Failure::Cancelled | Failure::Locked => break,
             // The user may, and the statement would fail for another reason, such as a missing table.
             Failure::Duplicate
             | Failure::RolledBack

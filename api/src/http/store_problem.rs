@@ -56,14 +56,6 @@ pub(crate) fn log_failure(error: &Error) {
 }
 
 fn problem(error: &Error) -> Problem {
-    let unavailable = |why: &str| {
-        let detail = format!("{why} Nothing was written.");
-        Problem::new(Code::DatabaseUnavailable, detail)
-    };
-    let refused = |why: &str| {
-        let detail = format!("{why} Nothing was written, and a retry is of no use.");
-        Problem::new(Code::DatabaseRefused, detail)
-    };
     match error {
         Error::Overloaded => {
             let detail =
@@ -76,21 +68,7 @@ fn problem(error: &Error) -> Problem {
         Error::Ignored => {
             refused("A trigger, a rule or a policy of the database ignored the write.")
         }
-        Error::Failed(error) => match Failure::of(error) {
-            Failure::NoConnection => unavailable("No connection could be had."),
-            Failure::Unknown => unavailable("The connection broke."),
-            Failure::Locked => unavailable("Others have it locked, or write it."),
-            Failure::ReadOnly => unavailable("It is read-only."),
-            Failure::Cancelled => unavailable("It cancelled the statement."),
-            Failure::NoRoom => unavailable("It has no room left."),
-            Failure::RolledBack => unavailable("It rolled the statement back."),
-            Failure::NotMigrated => unavailable("It is not migrated: run kvctl migrate."),
-            Failure::NoRight => refused("The database user lacks a right; /readyz may name it."),
-            Failure::Refused | Failure::Duplicate => {
-                refused("A trigger, a constraint or a limit of the database refused it.")
-            }
-            Failure::Unreadable => Problem::internal(),
-        },
+        Error::Failed(error) => of_failure(Failure::of(error)),
         Error::Unknown(_) => {
             let detail = "The database did not say: the write may have been applied, or may still \
                           be. A retry with If-Match is safe.";
@@ -98,4 +76,35 @@ fn problem(error: &Error) -> Problem {
         }
         Error::Lost => Problem::internal(),
     }
+}
+
+/// Of a statement that wrote nothing.
+fn of_failure(failure: Failure) -> Problem {
+    match failure {
+        Failure::NoConnection => unavailable("No connection could be had."),
+        Failure::Unknown => unavailable("The connection broke."),
+        Failure::Locked => unavailable("Others have it locked, or write it."),
+        Failure::ReadOnly => unavailable("It is read-only."),
+        Failure::Cancelled => unavailable("It cancelled the statement."),
+        Failure::NoRoom => unavailable("It has no room left."),
+        Failure::RolledBack => unavailable("It rolled the statement back."),
+        Failure::NotMigrated => unavailable("It is not migrated: run kvctl migrate."),
+        Failure::NoRight => refused("The database user lacks a right; /readyz may name it."),
+        Failure::Refused | Failure::Duplicate => {
+            refused("A trigger, a constraint or a limit of the database refused it.")
+        }
+        Failure::Unreadable => Problem::internal(),
+    }
+}
+
+/// The same may succeed later.
+fn unavailable(why: &str) -> Problem {
+    let detail = format!("{why} Nothing was written.");
+    Problem::new(Code::DatabaseUnavailable, detail)
+}
+
+/// The same fails again, whenever it is sent.
+fn refused(why: &str) -> Problem {
+    let detail = format!("{why} Nothing was written, and a retry is of no use.");
+    Problem::new(Code::DatabaseRefused, detail)
 }

@@ -6,12 +6,14 @@
 //! each other in a circle. Until [`Merged::commit`] nothing is decided: a [`Load`], [`Staged`] or
 //! [`Merged`] that is dropped leaves no trace.
 
+mod chunk;
 mod dialect;
 mod line;
 mod merge;
 mod outcome;
 mod queries;
 mod stage;
+mod staged;
 mod unstored;
 
 use database::Session;
@@ -20,8 +22,9 @@ use sea_orm::ConnectionTrait;
 use self::dialect::Dialect;
 pub use self::{
     line::{Line, OnConflict},
-    merge::{Merged, Progress, Staged},
+    merge::{Merged, Progress},
     outcome::{LoadError, Loaded},
+    staged::Staged,
 };
 
 /// Lines count as sorted if at most one in this many is out of order.

@@ -11,9 +11,9 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 
 use crate::{
     load::{
-        merge::{Chunk, Staged, number},
         outcome::LoadError,
         queries,
+        staged::{Staged, number},
     },
     write::change::WriteError,
 };
@@ -78,59 +78,7 @@ pub(super) async fn first_ignored(
     Ok(WriteError::Ignored.into())
 }
 
-/// Finds the line for which a chunk was refused, by merging ever smaller parts of it.
-pub(super) async fn first_refused(
-    staged: &Staged,
-    above: &str,
-    chunk: &Chunk,
-    error: DbErr,
-) -> LoadError {
-    // If it cannot be found, because a trigger ended the transaction, what was said at first counts.
-    match narrow(staged, above, chunk.lines, error.clone()).await {
-        Ok(refused) => refused,
-        Err(_) => error.into(),
-    }
-}
-
-async fn narrow(
-    staged: &Staged,
-    above: &str,
-    mut lines: u64,
-    mut error: DbErr,
-) -> Result<LoadError, LoadError> {
-    let mut above = above.to_owned();
-    staged.undo_chunk().await?;
-    while lines > 1 {
-        let half = lines / 2;
-        let Some(chunk) = staged.chunk_above(&above, half).await? else {
-            break;
-        };
-        staged.session.execute_unprepared("SAVEPOINT chunk").await?;
-        match staged.merge_chunk(&above, &chunk).await {
-            Ok(_) => {
-                above = chunk.last_key;
-                lines -= half;
-            }
-            Err(LoadError::Write(WriteError::NotWritten(refused))) => {
-                staged.undo_chunk().await?;
-                error = refused;
-                lines = half;
-            }
-            Err(other) => return Ok(other),
-        }
-    }
-    let chunk = staged.chunk_above(&above, 1).await?;
-    let last = chunk.map(|chunk| chunk.last_key).unwrap_or_default();
-    let row = staged
-        .session
-        .query_one(&queries::lines(&above, &last))
-        .await?;
-    let row = row.ok_or_else(|| DbErr::RecordNotFound("the line that was refused".to_owned()))?;
-    let (key, line) = place(&row)?;
-    Ok(LoadError::Refused { key, line, error })
-}
-
 /// The key of a line, and its number.
-fn place(row: &QueryResult) -> Result<(String, u64), DbErr> {
+pub(super) fn place(row: &QueryResult) -> Result<(String, u64), DbErr> {
     Ok((row.try_get("", "key")?, number(row, "line")?))
 }

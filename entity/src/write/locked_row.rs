@@ -49,20 +49,7 @@ async fn attempt(
     begun.map_err(WriteError::NotWritten)?;
     let outcome = match within(session, write, on_locked).await {
         Ok(outcome) => outcome,
-        Err(error) => {
-            let of_key = match Failure::of(&error) {
-                Failure::Duplicate => exists(session, write).await,
-                _ => Ok(false),
-            };
-            // After a lock wait timeout the transaction is still open.
-            roll_back(session).await?;
-            return match (of_key, &write.action) {
-                (Ok(true), Action::Create(_)) => Ok(Some(Done::Exists)),
-                (Ok(true), _) => Ok(None),
-                (Ok(false), _) => Err(WriteError::NotWritten(error)),
-                (Err(error), _) => Err(WriteError::NotWritten(error)),
-            };
-        }
+        Err(error) => return failed(session, write, error).await,
     };
     let Some(outcome) = outcome else {
         roll_back(session).await?;
@@ -79,6 +66,26 @@ async fn attempt(
         Done::Exists | Done::Missing | Done::PreconditionFailed(_) => roll_back(session).await?,
     }
     Ok(Some(outcome))
+}
+
+/// Rolls back a transaction in which a statement failed, and says what that means for the write.
+async fn failed(
+    session: &Session,
+    write: &Write,
+    error: DbErr,
+) -> Result<Option<Done>, WriteError> {
+    let of_key = match Failure::of(&error) {
+        Failure::Duplicate => exists(session, write).await,
+        _ => Ok(false),
+    };
+    // After a lock wait timeout the transaction is still open.
+    roll_back(session).await?;
+    match (of_key, &write.action) {
+        (Ok(true), Action::Create(_)) => Ok(Some(Done::Exists)),
+        (Ok(true), _) => Ok(None),
+        (Ok(false), _) => Err(WriteError::NotWritten(error)),
+        (Err(error), _) => Err(WriteError::NotWritten(error)),
+    }
 }
 
 async fn commit(session: &Session) -> Result<(), WriteError> {

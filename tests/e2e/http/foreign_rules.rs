@@ -132,19 +132,22 @@ async fn what_a_trigger_raises_means_what_it_says(env: Env) {
             assert_eq!(answer.status, status, "{raised}: {asked}");
             let _problem = answer.problem(status, code);
         }
-        let answers = together(16, |n| {
-            let (client, key) = (
-                Client::clone(&kvd),
-                format!("{}-{raised}-{n}", ["yes", "no"][n % 2]),
-            );
-            async move { (n, client.post(&key, "x").await) }
-        });
-        for (n, answer) in answers.await {
-            let expected = if n % 2 == 0 { 201 } else { status };
-            assert_eq!(answer.status, expected, "{raised}: {}", answer.asked);
-        }
+        assert_neighbours_stored(&kvd, raised, status).await;
     }
     assert_unchanged(&env, "no").await;
+}
+
+/// Of many writes at once, half are refused with this status, and all others are done.
+async fn assert_neighbours_stored(kvd: &Client, raised: &str, status: u16) {
+    let answers = together(16, |n| {
+        let key = format!("{}-{raised}-{n}", ["yes", "no"][n % 2]);
+        let client = Client::clone(kvd);
+        async move { (n, client.post(&key, "x").await) }
+    });
+    for (n, answer) in answers.await {
+        let expected = if n % 2 == 0 { 201 } else { status };
+        assert_eq!(answer.status, expected, "{raised}: {}", answer.asked);
+    }
 }
 
 async fn a_duplicate_of_another_column_is_no_conflict_of_keys(env: Env) {

@@ -8,6 +8,7 @@ mod configuration;
 mod dev;
 mod dotenv;
 mod fleet;
+mod grants;
 mod haproxy;
 mod log_output;
 mod logging;
