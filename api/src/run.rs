@@ -18,8 +18,8 @@ use tokio::{
 
 use crate::{
     config::{Config, DEV_DATABASE},
-    http::log_failure,
-    net::{Phase, Server},
+    http::{client_network, log_failure, unreadable_head},
+    net::{OpenConnections, OpenConnectionsSettings, Phase, Server},
     router::{self, Endpoints},
     store::{RequestTime, Store, StoreSettings},
     telemetry::{Log, Metrics},
@@ -30,6 +30,11 @@ const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many connections the kernel may hold ready for kvd; it may have a lower limit of its own.
 const BACKLOG: u32 = 4096;
+
+/// The descriptors that kvd has for itself …
+const OWN_DESCRIPTORS: usize = 32;
+/// … and for each connection to the database: SQLite's files are three.
+const SESSION_DESCRIPTORS: usize = 3;
 
 /// How long to wait for the connections to the database to end.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -129,11 +134,16 @@ impl Listeners {
         metrics: &Metrics,
         phase: watch::Receiver<Phase>,
     ) {
-        let open = Server::open_connections(metrics);
+        let settings = OpenConnectionsSettings {
+            descriptors: client_descriptors(config),
+            client: client_network,
+        };
+        let open = OpenConnections::new(settings, metrics);
         let serve = |listener, endpoint| {
             let server = Server {
                 listener,
                 endpoint: Arc::new(endpoint),
+                refuse: unreadable_head,
                 max_connections: config.max_connections as usize,
                 open: open.clone(),
             };
@@ -146,6 +156,15 @@ impl Listeners {
             }
         });
     }
+}
+
+/// How many descriptors there are for clients; at least half of all.
+fn client_descriptors(config: &Config) -> usize {
+    let all = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
+    let all = usize::try_from(all).unwrap_or(usize::MAX);
+    let sessions = config.database_max_connections as usize;
+    let own = OWN_DESCRIPTORS + SESSION_DESCRIPTORS.saturating_mul(sessions);
+    all.saturating_sub(own).max(all / 2)
 }
 
 fn store_settings(config: &Config) -> StoreSettings {

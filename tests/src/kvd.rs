@@ -229,6 +229,16 @@ impl Kvd {
         Wire::connect(self.client.address()).await
     }
 
+    /// A bare socket to the public address, from another address of this machine.
+    ///
+    /// # Panics
+    ///
+    /// If that is none.
+    pub async fn wire_at(&self, local: &str) -> Wire {
+        let local = local.parse().expect("an IP address");
+        Wire::connect_from(local, self.client.address()).await
+    }
+
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid

@@ -1,11 +1,14 @@
 //! HTTP/1.1 by hand: for requests no client would send, and answers to the byte.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::{
@@ -34,7 +37,24 @@ impl Wire {
     ///
     /// If the connection is refused.
     pub async fn attempt(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        Self::over(TcpStream::connect(address).await?)
+    }
+
+    /// A connection from this address of the machine.
+    ///
+    /// # Panics
+    ///
+    /// If it is refused, or the machine has no such address.
+    pub async fn connect_from(local: IpAddr, address: SocketAddr) -> Self {
+        let connected = async {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::new(local, 0))?;
+            Self::over(socket.connect(address).await?)
+        };
+        connected.await.expect("kvd accepts a connection")
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
@@ -129,6 +149,23 @@ impl Wire {
             .expect("the connection is open");
     }
 
+    /// Gives the connection up without a word, as the kernel does for a client that has crashed.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be told to.
+    pub fn reset(self) {
+        let told = self.stream.set_zero_linger();
+        told.expect("the connection is open");
+    }
+
+    /// Waits until this much of an answer has come.
+    pub async fn arrived(&mut self, bytes: usize) {
+        while self.buffer.len() < bytes {
+            self.fill_or_fail().await;
+        }
+    }
+
     async fn head(&mut self) -> Answer {
         let head = self.until(b"\r\n\r\n").await;
         let head = String::from_utf8(head).expect("a head is text");
@@ -181,9 +218,7 @@ impl Wire {
     }
 
     async fn bytes(&mut self, count: usize) -> Vec<u8> {
-        while self.buffer.len() < count {
-            self.fill_or_fail().await;
-        }
+        self.arrived(count).await;
         self.buffer.drain(..count).collect()
     }
 

@@ -2,11 +2,13 @@
 //!
 //! - `route`: the resource at a path; `arrival`: what is found out once about a request.
 //! - `client_address`: whose request it is; `hosts`: whether it is meant for this kvd.
-//! - The middleware: `observe` (log and metrics), `unread_body`, `catch_errors` with `request_check`.
+//! - The middleware: `observe` (log and metrics), `unread_body`, `catch_errors` with `request_check` and
+//!   `message_check`.
 //! - What a handler takes: `param`, `query`, `entity_tags`, and `json` with `body_headers`, which is received as a
 //!   `body`; `percent` decodes. What it answers: `json_text`. Both in bounded `memory`.
 //! - `problem` with its `problem_code`: every error as a document; `failed`: those of an operation;
-//!   `store_problem`: what a failure of the store means to a client.
+//!   `store_problem`: what a failure of the store means to a client; `unreadable_head`: the answer to what is
+//!   no request.
 //! - `metrics`: the instruments of all this.
 
 mod arrival;
@@ -21,6 +23,7 @@ mod json;
 mod json_text;
 mod memory;
 mod memory_ledger;
+mod message_check;
 mod metrics;
 mod observe;
 mod param;
@@ -32,6 +35,7 @@ mod request_check;
 mod route;
 mod store_problem;
 mod unread_body;
+mod unreadable_head;
 
 pub(crate) use self::{
     arrival::Arrival,
@@ -56,6 +60,7 @@ pub(crate) use self::{
     route::{Route, UNRESERVED_ONLY},
     store_problem::log_failure,
     unread_body::UnreadBody,
+    unreadable_head::unreadable_head,
 };
 pub use self::{
     client_address::TrustedProxies,

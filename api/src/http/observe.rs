@@ -86,7 +86,12 @@ fn log_request(
         };
     }
     // A database that is lost is said once, and what there is too much of is for the metrics.
-    if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
+    if [
+        StatusCode::INTERNAL_SERVER_ERROR,
+        StatusCode::GATEWAY_TIMEOUT,
+    ]
+    .contains(&status)
+    {
         log!(info);
     } else if tracing::enabled!(target: target::REQUEST, Level::DEBUG) {
         // Asked first, since else its span would be made for no line.

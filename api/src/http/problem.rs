@@ -14,7 +14,7 @@ use super::problem_code::Code;
 
 /// How long a client should wait before it tries again after a 503, in seconds.
 const RETRY_AFTER: u64 = 1;
-const MEDIA_TYPE: &str = "application/problem+json";
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// An error on its way to the client. Its text never comes from the database.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Problem {
     accept_encoding: Option<&'static str>,
     /// Seconds until a request is welcome again.
     retry_after: Option<u64>,
+    /// The connection ends with the answer.
+    close: bool,
 }
 
 impl Problem {
@@ -40,6 +42,7 @@ impl Problem {
             allow: None,
             accept_encoding: None,
             retry_after: code.has_retry_after().then_some(RETRY_AFTER),
+            close: false,
         }
     }
 
@@ -89,6 +92,14 @@ impl Problem {
         let retry_after = Some(seconds);
         Self {
             retry_after,
+            ..self
+        }
+    }
+
+    /// For a request after which nothing that its client sends can be understood.
+    pub fn with_close(self) -> Self {
+        Self {
+            close: true,
             ..self
         }
     }
@@ -143,9 +154,9 @@ pub struct ProblemBody {
     #[oai(rename = "type", validator(min_length = 1))]
     r#type: String,
     /// For people: the phrase of the status, or what the type is called.
-    title: String,
+    pub(super) title: String,
     /// The status of the answer.
-    status: u16,
+    pub(super) status: u16,
     /// What is wrong this time, for people.
     detail: String,
     /// The kind of problem for programs; never changes.
@@ -179,6 +190,7 @@ impl IntoResponse for Problem {
             header::ACCEPT_ENCODING,
             self.accept_encoding.map(str::to_owned),
         );
+        set(header::CONNECTION, self.close.then(|| "close".to_owned()));
         set(header::RETRY_AFTER, self.retry_after.map(|s| s.to_string()));
         if self.code.says_nothing_of_items() {
             set(header::CACHE_CONTROL, Some("no-store".to_owned()));

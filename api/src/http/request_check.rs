@@ -10,7 +10,10 @@ use poem_openapi::{
     registry::{MetaOperation, MetaParamIn},
 };
 
-use super::{arrival::Arrival, problem::Problem, problem_code::Code, query::Query, route::Route};
+use super::{
+    arrival::Arrival, message_check::check_message, problem::Problem, problem_code::Code,
+    query::Query, route::Route,
+};
 
 /// An operation of the document, as far as requests are checked against it.
 struct CheckedOperation {
@@ -35,6 +38,7 @@ impl RequestCheck {
 
     /// The request as its route expects it.
     pub(crate) fn check(&self, mut request: Request) -> Result<Request, Problem> {
+        check_message(&request)?;
         let Arrival { route, .. } = Arrival::of(&request);
         match route {
             Route::BelowItems => {

@@ -1,7 +1,8 @@
 //! An answer given before the body was read still reaches the client.
 //!
 //! A client that is still sending when the connection closes sees a reset instead of its answer, so
-//! what is left of the body is read first, within bounds.
+//! what is left of the body is read first, within bounds. If that is not all of it, the answer says that the
+//! connection closes, and the connection reads on for a while after the answer.
 
 use std::{
     pin::Pin,
@@ -15,7 +16,7 @@ use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper::body::{Body, Frame, SizeHint};
 use poem::{
     Endpoint, Request, Response, Result,
-    http::{HeaderValue, header},
+    http::{HeaderValue, Version, header},
 };
 use tokio::time::timeout;
 
@@ -39,19 +40,21 @@ impl<E: Endpoint<Output = Response>> Endpoint for UnreadBody<E> {
         if body.is_end_stream() {
             return self.inner.call(request).await;
         }
-        let expects_continue = request.headers().contains_key(header::EXPECT);
+        let expects_continue = expects_continue(&request);
         let (give_back, given_back) = mpsc::channel();
         request.set_body(BoxBody::new(ReturnedBody {
             body: Some(body),
             polled: false,
+            failed: false,
             give_back,
         }));
         let mut response = self.inner.call(request).await?;
-        let Ok((body, polled)) = given_back.try_recv() else {
+        let Ok(unread) = given_back.try_recv() else {
             return Ok(response);
         };
         // A client that waits for "100 Continue" has not sent the body, and reading would ask for it.
-        if (polled || !expects_continue) && !drained(body).await {
+        let waits = expects_continue && !unread.polled;
+        if waits || unread.failed || !drained(unread.body).await {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -59,13 +62,33 @@ impl<E: Endpoint<Output = Response>> Endpoint for UnreadBody<E> {
     }
 }
 
-/// Whether the body was read to its end.
+/// Whether hyper answers "100 Continue" as soon as the body is read (RFC 9110, 10.1.1).
+fn expects_continue(request: &Request) -> bool {
+    let mut expected = request.headers().get_all(header::EXPECT).iter();
+    request.version() > Version::HTTP_10
+        && expected.any(|line| line.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// What a handler left of a body, and whether it read any of it.
+struct Unread {
+    body: RequestBody,
+    polled: bool,
+    /// It ended before its end.
+    failed: bool,
+}
+
+/// Whether the body was read to its end. If it is known to be too long, nothing is read.
 async fn drained(mut body: RequestBody) -> bool {
+    if body.size_hint().lower() > MAX_BYTES as u64 {
+        return false;
+    }
     let read = async {
         let mut left = MAX_BYTES;
         while let Some(frame) = body.frame().await {
-            let bytes = frame.ok().and_then(|frame| frame.into_data().ok());
-            let length = bytes.map_or(0, |bytes| bytes.len());
+            let Ok(frame) = frame else {
+                return false;
+            };
+            let length = frame.data_ref().map_or(0, Bytes::len);
             left = match left.checked_sub(length) {
                 Some(left) => left,
                 None => return false,
@@ -76,11 +99,12 @@ async fn drained(mut body: RequestBody) -> bool {
     timeout(MAX_TIME, read).await.unwrap_or(false)
 }
 
-/// A body that is given back when it is dropped, and with it whether it was ever polled.
+/// A body that is given back when it is dropped.
 struct ReturnedBody {
     body: Option<RequestBody>,
     polled: bool,
-    give_back: mpsc::Sender<(RequestBody, bool)>,
+    failed: bool,
+    give_back: mpsc::Sender<Unread>,
 }
 
 impl Body for ReturnedBody {
@@ -92,10 +116,12 @@ impl Body for ReturnedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         self.polled = true;
-        match &mut self.body {
+        let polled = match &mut self.body {
             Some(body) => Pin::new(body).poll_frame(context),
             None => Poll::Ready(None),
-        }
+        };
+        self.failed |= matches!(polled, Poll::Ready(Some(Err(_))));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -110,10 +136,14 @@ impl Body for ReturnedBody {
 impl Drop for ReturnedBody {
     fn drop(&mut self) {
         if let Some(body) = self.body.take()
-            && !body.is_end_stream()
+            && (self.failed || !body.is_end_stream())
         {
             // If the client is gone, no middleware takes it back.
-            let _ = self.give_back.send((body, self.polled));
+            let _ = self.give_back.send(Unread {
+                body,
+                polled: self.polled,
+                failed: self.failed,
+            });
         }
     }
 }

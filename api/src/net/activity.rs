@@ -9,10 +9,14 @@ use tokio::{sync::Notify, time::Instant};
 
 /// A request head must be complete this long after its first byte, or after the connection opened.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// A connection without a request is kept this long, and so is one whose client does not read.
+/// A connection without a request is kept this long.
 const IDLE_TIME: Duration = Duration::from_secs(75);
-/// A connection that has not sent anything for longer may be dismissed for the sake of others.
-const SILENT_TIME: Duration = Duration::from_secs(1);
+/// An answer must be taken within this time …
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// … and a second more for each of these bytes.
+const BYTES_A_SECOND: u64 = 256 * 1024;
+/// What a client still sends to a connection that ends is read for this long.
+const DRAINING_TIME: Duration = Duration::from_secs(1);
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,19 @@ enum ConnectionState {
     Answering,
     /// The next request.
     Idle,
+    /// The end of what the client sends. The last answer has been sent.
+    Draining,
+}
+
+/// How a connection is of no use to its client, and since when. The lesser one makes room first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Unused {
+    /// Between two requests.
+    Idle(Instant),
+    /// After its last answer.
+    Draining(Instant),
+    /// Its request head is not complete.
+    HalfOpen(Instant),
 }
 
 /// The state of a connection and since when; shared by its socket, its service and its bodies,
@@ -37,18 +54,31 @@ struct SharedActivity {
 
 struct ActivityTimes {
     state: ConnectionState,
-    /// The first byte has come.
-    begun: bool,
+    since: Instant,
     /// The server wants the connection to end.
     dismissed: bool,
-    since: Instant,
-    /// Since when the client has taken nothing of what we have to send.
-    blocked: Option<Instant>,
+    /// The client takes nothing of what we have to send.
+    blocked: bool,
+    /// When the first bytes of the answer were ready for the client.
+    answer_begun: Option<Instant>,
+    /// How long the client may take over the answer.
+    answer_time: Duration,
     had_request: bool,
-    /// The request being answered is complete, so what comes now belongs to the next one.
-    complete: bool,
-    /// Something of the next request has come already.
-    next_begun: bool,
+    /// What the client still sends after the answer is not wanted.
+    drains: bool,
+}
+
+impl ActivityTimes {
+    fn unused(&self) -> Option<Unused> {
+        match self.state {
+            ConnectionState::Answering => None,
+            // Its last answer is still on its way.
+            _ if self.blocked => None,
+            ConnectionState::Idle => Some(Unused::Idle(self.since)),
+            ConnectionState::Draining => Some(Unused::Draining(self.since)),
+            ConnectionState::Head => Some(Unused::HalfOpen(self.since)),
+        }
+    }
 }
 
 impl Default for Activity {
@@ -56,13 +86,13 @@ impl Default for Activity {
         Self(Arc::new(SharedActivity {
             times: Mutex::new(ActivityTimes {
                 state: ConnectionState::Head,
-                begun: false,
-                dismissed: false,
                 since: Instant::now(),
-                blocked: None,
+                dismissed: false,
+                blocked: false,
+                answer_begun: None,
+                answer_time: ANSWER_TIME,
                 had_request: false,
-                complete: false,
-                next_begun: false,
+                drains: false,
             }),
             dismissed: Notify::new(),
         }))
@@ -70,48 +100,59 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// Since when the connection has been of no use to its client: between two requests, or for a second
-    /// and more before the first byte. `None` if it is in use, or dismissed already.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
-        self.times(|times| {
-            let silent = !times.begun && times.since.elapsed() > SILENT_TIME;
-            let idle = times.state == ConnectionState::Idle || silent;
-            (idle && !times.dismissed).then_some(times.since)
-        })
+    fn times<T>(&self, act: impl FnOnce(&mut ActivityTimes) -> T) -> T {
+        act(&mut self.0.times.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Ends the connection, unless a request has just come: then after its answer.
-    pub(super) fn dismiss(&self) {
-        self.times(|times| times.dismissed = true);
-        self.0.dismissed.notify_one();
+    /// `None` if the connection is in use.
+    pub(super) fn unused(&self) -> Option<Unused> {
+        self.times(|times| times.unused())
+    }
+
+    /// [`Self::unused`], or `None` if the connection is to end already.
+    pub(super) fn could_be_dismissed(&self) -> Option<Unused> {
+        self.times(|times| times.unused().filter(|_| !times.dismissed))
+    }
+
+    /// Ends the connection if it is unused as it was; says whether it was. If a request comes just now, the
+    /// connection ends after its answer.
+    pub(super) fn dismiss(&self, unused: Unused) -> bool {
+        let dismissed = self.times(|times| {
+            let as_it_was = !times.dismissed && times.unused() == Some(unused);
+            times.dismissed |= as_it_was;
+            as_it_was
+        });
+        if dismissed {
+            self.0.dismissed.notify_one();
+        }
+        dismissed
     }
 
     pub(super) async fn dismissed(&self) {
         self.0.dismissed.notified().await;
     }
 
-    fn times<T>(&self, act: impl FnOnce(&mut ActivityTimes) -> T) -> T {
-        act(&mut self.0.times.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The head of a request is complete; with `complete` all of it, for want of a body.
-    pub(super) fn request_came(&self, complete: bool) {
+    /// The head of a request is complete.
+    pub(super) fn request_came(&self) {
         self.times(|times| {
             times.state = ConnectionState::Answering;
             times.had_request = true;
-            times.complete = complete;
-            times.next_begun = false;
+        });
+    }
+
+    /// The answer is there. It `drains` if the connection ends with it while the client may be sending still.
+    pub(super) fn answer_begins(&self, bytes: u64, drains: bool) {
+        self.times(|times| {
+            times.answer_begun = None;
+            times.answer_time = answer_time(bytes);
+            times.drains |= drains;
         });
     }
 
     /// The whole answer is with hyper, though perhaps not yet with the client.
     pub(super) fn answered(&self) {
         self.times(|times| {
-            times.state = if times.next_begun {
-                ConnectionState::Head
-            } else {
-                ConnectionState::Idle
-            };
+            times.state = ConnectionState::Idle;
             times.since = Instant::now();
         });
     }
@@ -119,14 +160,9 @@ impl Activity {
     /// Bytes came from the client.
     pub(super) fn received(&self) {
         self.times(|times| {
-            times.begun = true;
-            match times.state {
-                ConnectionState::Idle => {
-                    times.state = ConnectionState::Head;
-                    times.since = Instant::now();
-                }
-                ConnectionState::Answering => times.next_begun |= times.complete,
-                ConnectionState::Head => {}
+            if times.state == ConnectionState::Idle {
+                times.state = ConnectionState::Head;
+                times.since = Instant::now();
             }
         });
     }
@@ -135,18 +171,29 @@ impl Activity {
     pub(super) fn sent(&self, some: bool) {
         let now = Instant::now();
         self.times(|times| {
+            times.answer_begun.get_or_insert(now);
+            times.blocked = !some;
             if some {
-                times.blocked = None;
                 // While it is busy with an answer it need not hurry with the next request.
                 times.since = now;
-            } else {
-                times.blocked.get_or_insert(now);
             }
         });
     }
 
-    pub(super) fn has_begun(&self) -> bool {
-        self.times(|times| times.begun)
+    /// The answer to a head that cannot be read is about to be sent.
+    pub(super) fn refuses(&self) {
+        self.answer_begins(0, true);
+    }
+
+    /// The last answer has been sent. Whether what the client still sends is to be read.
+    pub(super) fn drains(&self) -> bool {
+        self.times(|times| {
+            if times.drains {
+                times.state = ConnectionState::Draining;
+                times.since = Instant::now();
+            }
+            times.drains
+        })
     }
 
     pub(super) fn had_request(&self) -> bool {
@@ -154,12 +201,80 @@ impl Activity {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        self.times(|times| match (times.blocked, times.state) {
-            (Some(blocked), _) => blocked + IDLE_TIME,
-            (None, ConnectionState::Head) => times.since + HEAD_TIME,
-            (None, ConnectionState::Idle) => times.since + IDLE_TIME,
+        self.times(|times| match (times.state, times.answer_begun) {
+            (ConnectionState::Draining, _) => times.since + DRAINING_TIME,
+            (_, Some(begun)) if times.blocked => begun + times.answer_time,
+            (ConnectionState::Head, _) => times.since + HEAD_TIME,
+            (ConnectionState::Idle, _) => times.since + IDLE_TIME,
             // Far away: every answer has a deadline of its own.
-            (None, ConnectionState::Answering) => times.since + Duration::from_hours(24),
+            (ConnectionState::Answering, _) => times.since + Duration::from_hours(24),
         })
+    }
+}
+
+/// How long a client may take over an answer of this length.
+fn answer_time(bytes: u64) -> Duration {
+    ANSWER_TIME + Duration::from_secs(bytes.div_ceil(BYTES_A_SECOND))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// An answer of this many bytes that the client does not take.
+    fn blocked(bytes: u64) -> Activity {
+        let activity = Activity::default();
+        activity.request_came();
+        activity.answer_begins(bytes, false);
+        activity.sent(true);
+        activity.answered();
+        activity.sent(false);
+        activity
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_an_answer_is_for_the_whole_of_it() {
+        let activity = blocked(10 * BYTES_A_SECOND);
+        let end = Instant::now() + Duration::from_secs(40);
+        assert_eq!(activity.deadline(), end);
+        advance(Duration::from_secs(20)).await;
+        activity.sent(true);
+        activity.sent(false);
+        assert_eq!(activity.deadline(), end, "a byte buys no time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_answer_has_its_own_time() {
+        let activity = blocked(1);
+        activity.sent(true);
+        advance(Duration::from_secs(60)).await;
+        activity.received();
+        activity.request_came();
+        activity.answer_begins(0, false);
+        activity.sent(false);
+        assert_eq!(activity.deadline(), Instant::now() + ANSWER_TIME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_taken_is_in_use() {
+        let activity = blocked(1);
+        assert_eq!(activity.unused(), None);
+        activity.sent(true);
+        assert_eq!(activity.unused(), Some(Unused::Idle(Instant::now())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_connection_that_is_unused_as_it_was_is_dismissed() {
+        let activity = Activity::default();
+        let unused = activity.unused().unwrap();
+        activity.request_came();
+        assert!(!activity.dismiss(unused), "its request came");
+        activity.answered();
+        let idle = activity.unused().unwrap();
+        assert!(activity.dismiss(idle));
+        assert!(!activity.dismiss(idle), "only once");
+        assert_eq!(activity.could_be_dismissed(), None);
     }
 }

@@ -14,33 +14,29 @@ use std::{
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use hyper::{
-    Request, Response,
+    Request, Response, Version,
     body::{Body, Frame, Incoming, SizeHint},
+    header::{CONNECTION, HeaderMap, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     sync::watch,
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{activity::Activity, phase::Phase};
+use super::{activity::Activity, phase::Phase, stream::TrackedStream};
 
-/// Head and body of an answer of at most this many bytes are sent as one piece: copying them costs less
-/// than telling the kernel of two pieces.
-const JOINED: usize = 1024;
 /// The longest request head, in bytes; longer ones are answered 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 type AnswerBody = BoxBody<Bytes, io::Error>;
 
-/// Serves one connection to its end. `activity` is new.
+/// Serves one connection to its end. `activity` is new, and the one of `stream`.
 // Long: one poll function, in which the order of the steps matters.
 pub(super) async fn serve<F, A>(
-    stream: TcpStream,
+    stream: TrackedStream,
     answer: F,
     mut phase: watch::Receiver<Phase>,
     activity: Activity,
@@ -48,32 +44,39 @@ pub(super) async fn serve<F, A>(
     F: Fn(Request<Incoming>) -> A,
     A: Future<Output = Response<AnswerBody>>,
 {
-    let stream = TrackedStream {
-        stream,
-        activity: activity.clone(),
-    };
     let service = service_fn(|request: Request<Incoming>| {
-        activity.request_came(request.body().is_end_stream());
+        activity.request_came();
+        let version = request.version();
+        let keeps_alive = version > Version::HTTP_10 || keeps_alive(request.headers());
         let (answer, activity) = (answer(request), activity.clone());
-        async move { Ok::<_, Infallible>(answer.await.map(|body| TrackedBody { body, activity })) }
+        async move {
+            let mut answer = answer.await;
+            // The endpoint says so only if it has not read all of the request.
+            let drains = answer.headers().contains_key(CONNECTION);
+            activity.answer_begins(answer.body().size_hint().lower(), drains);
+            if drains || !keeps_alive {
+                say_close(&mut answer, version);
+            }
+            Ok::<_, Infallible>(answer.map(|body| TrackedBody { body, activity }))
+        }
     });
     let mut connection = pin!(protocol().serve_connection(TokioIo::new(stream), service));
     let mut timer = pin!(sleep_until(activity.deadline()));
     let mut closing = pin!(phase.wait_for(|phase| *phase == Phase::Closing));
     let mut dismissed = pin!(activity.dismissed());
-    let (mut is_closing, mut told) = (false, false);
+    let (mut is_closing, mut is_dismissed, mut told) = (false, false, false);
     poll_fn(|context| {
         // First, so that a request which has arrived is read before the connection is told to end.
-        // Errors are the client's: it hung up, or sent what is no HTTP. hyper answered what it could.
+        // Errors are the client's: it hung up, or sent what is no HTTP. It was answered if it could be.
         if connection.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
         is_closing = is_closing || closing.as_mut().poll(context).is_ready();
-        if !is_closing && dismissed.as_mut().poll(context).is_ready() {
-            if !activity.has_begun() {
+        if !is_dismissed && dismissed.as_mut().poll(context).is_ready() {
+            if activity.unused().is_some() {
                 return Poll::Ready(());
             }
-            is_closing = true;
+            (is_dismissed, is_closing) = (true, true);
         }
         // A client that has just connected believes that it is served: its first request is waited for.
         if is_closing && !told && activity.had_request() {
@@ -88,14 +91,29 @@ pub(super) async fn serve<F, A>(
     .await;
 }
 
-/// HTTP/1.1 without hyper's own deadlines.
+/// HTTP/1.1 without hyper's own deadlines. The end of a client's input is not the end of the client.
 fn protocol() -> http1::Builder {
     let mut protocol = http1::Builder::new();
     protocol
         .timer(TokioTimer::new())
         .header_read_timeout(None)
+        .half_close(true)
         .max_buf_size(MAX_HEAD_BYTES);
     protocol
+}
+
+/// Whether a client of HTTP/1.0 wants to send more requests.
+fn keeps_alive(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CONNECTION).iter();
+    let mut options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+}
+
+/// An answer that closes the connection says so, also to HTTP/1.0, in whose terms it is then written.
+fn say_close<B>(answer: &mut Response<B>, version: Version) {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(CONNECTION, close);
+    *answer.version_mut() = version;
 }
 
 /// Whether the deadline is over. The timer is set anew only to go off earlier, or when it went off too
@@ -115,77 +133,6 @@ fn poll_deadline(
         timer.as_mut().reset(deadline);
     }
     Poll::Pending
-}
-
-/// A socket that tells the activity what comes and goes.
-struct TrackedStream {
-    stream: TcpStream,
-    activity: Activity,
-}
-
-impl AsyncRead for TrackedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.activity.received();
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for TrackedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.activity.sent(polled.is_ready());
-        polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut joined = [0; JOINED];
-        let stream = Pin::new(&mut self.stream);
-        let polled = match join(slices, &mut joined) {
-            Some(bytes) => stream.poll_write(context, bytes),
-            None => stream.poll_write_vectored(context, slices),
-        };
-        self.activity.sent(polled.is_ready());
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// The slices in one, if they fit.
-fn join<'a>(slices: &[io::IoSlice<'_>], into: &'a mut [u8; JOINED]) -> Option<&'a [u8]> {
-    let mut end = 0;
-    for slice in slices {
-        let begin = end;
-        end += slice.len();
-        into.get_mut(begin..end)?.copy_from_slice(slice);
-    }
-    Some(&into[..end])
 }
 
 /// The body of an answer: once it is handed over, the connection is idle.
@@ -217,24 +164,5 @@ impl Body for TrackedBody {
 impl Drop for TrackedBody {
     fn drop(&mut self) {
         self.activity.answered();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use io::IoSlice;
-
-    use super::*;
-
-    #[test]
-    fn slices_are_joined_in_their_order_if_they_fit() {
-        let joined = |slices: &[&[u8]]| {
-            let slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
-            join(&slices, &mut [0; JOINED]).map(<[u8]>::to_vec)
-        };
-        assert_eq!(joined(&[b"head", b"", b"body"]).unwrap(), b"headbody");
-        assert_eq!(joined(&[]).unwrap(), b"");
-        assert_eq!(joined(&[b"h", &[0; JOINED - 1]]).unwrap().len(), JOINED);
-        assert_eq!(joined(&[b"h", &[0; JOINED]]), None);
     }
 }

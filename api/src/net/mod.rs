@@ -1,15 +1,25 @@
 //! Sockets: listeners and their connections. Knows HTTP/1.1, and nothing of items.
 //!
 //! - `server`: a listener, the bound on its connections, and how serving ends (`phase`).
-//! - `connection`: one connection; `activity`: what it is doing, and its deadlines.
+//! - `open_connections`: all that are open, and which of them makes room for a new one.
+//! - `connection`: one connection; `activity`: what it is doing, and its deadlines; `stream`: its socket;
+//!   `refusal`: its answer to what is no request.
 //! - `listen_address`: where to listen, as a user writes it.
 //! - `self_wakes`: polls a connection that wakes itself again at once.
 
 mod activity;
 mod connection;
 mod listen_address;
+mod open_connections;
 mod phase;
+mod refusal;
 mod self_wakes;
 mod server;
+mod stream;
 
-pub(crate) use self::{listen_address::listen_address, phase::Phase, server::Server};
+pub(crate) use self::{
+    listen_address::listen_address,
+    open_connections::{OpenConnections, OpenConnectionsSettings},
+    phase::Phase,
+    server::Server,
+};

@@ -3,15 +3,7 @@
 //! A loop of our own around hyper, because Poem's server holds half-sent requests for ever and
 //! spins when descriptors run out.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use poem::{
     Endpoint, Request, Response,
@@ -19,41 +11,55 @@ use poem::{
     http::uri::Scheme,
     web::{LocalAddr, RemoteAddr},
 };
-use prometheus::IntGauge;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use super::{activity::Activity, connection, phase::Phase, self_wakes::absorb_self_wakes};
-use crate::telemetry::{InFlight, Metrics, target};
+use super::{
+    connection,
+    open_connections::{Dismissals, OpenConnections, Registered},
+    phase::Phase,
+    refusal::Refuse,
+    self_wakes::absorb_self_wakes,
+    stream::TrackedStream,
+};
+use crate::telemetry::target;
 
 /// How long to wait when a connection cannot be accepted, for example for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection that makes room may take to close, before another one has to make room too.
+const DISMISSAL_TIME: Duration = Duration::from_millis(100);
+/// How long to wait for one to close by itself, where none can make room.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How many connections make room at once when descriptors are used up: the database needs some as well.
+const DISMISSED_AT_ONCE: usize = 16;
 
 /// One listener with what it serves.
 pub(crate) struct Server {
     pub listener: TcpListener,
     pub endpoint: Arc<BoxEndpoint<'static, Response>>,
+    /// Answers a request whose head cannot be read.
+    pub refuse: Refuse,
     pub max_connections: usize,
-    /// Counts the open connections.
-    pub open: IntGauge,
+    /// The connections of all listeners.
+    pub open: OpenConnections,
 }
 
 impl Server {
-    /// The gauge of open connections, which all listeners share.
-    pub(crate) fn open_connections(metrics: &Metrics) -> IntGauge {
-        metrics.gauge("kvd_http_connections", "Client connections that are open.")
-    }
-
     /// Serves until `phase` is closing and then until every connection is done, or `grace` is over.
     pub(crate) async fn serve(self, mut phase: watch::Receiver<Phase>, grace: Duration) {
-        let connections = Connections {
+        let Ok(address) = self.listener.local_addr() else {
+            return;
+        };
+        let mut connections = Connections {
+            address,
             endpoint: self.endpoint,
+            refuse: self.refuse,
             free: Arc::new(Semaphore::new(self.max_connections)),
             open: self.open,
-            activities: Arc::default(),
+            dismissals: Dismissals::new(),
             phase: phase.clone(),
         };
         let in_hand = connections.accept(&self.listener, &mut phase).await;
@@ -74,22 +80,21 @@ impl Server {
     }
 }
 
-/// What the open connections of a listener are doing, by a number for each.
-type Activities = Arc<Mutex<HashMap<u64, Activity>>>;
-
 /// The connections of one listener.
 struct Connections {
+    address: SocketAddr,
     endpoint: Arc<BoxEndpoint<'static, Response>>,
+    refuse: Refuse,
     free: Arc<Semaphore>,
-    open: IntGauge,
-    activities: Activities,
+    open: OpenConnections,
+    dismissals: Dismissals,
     phase: watch::Receiver<Phase>,
 }
 
 impl Connections {
     /// Until the phase is closing; then gives back a connection for which there was no room yet.
     async fn accept(
-        &self,
+        &mut self,
         listener: &TcpListener,
         phase: &mut watch::Receiver<Phase>,
     ) -> Option<(TcpStream, SocketAddr)> {
@@ -100,55 +105,61 @@ impl Connections {
             };
             match accepted {
                 Ok((stream, peer)) => tokio::select! {
-                    permit = self.room() => self.spawn(stream, peer, permit?),
+                    permit = self.room() => self.spawn(stream, peer, permit),
                     _ = phase.wait_for(|phase| *phase == Phase::Closing) => {
                         return Some((stream, peer));
                     }
                 },
+                // That client gave up.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::warn!(target: target::SERVER, %error, "cannot accept a connection");
-                    self.dismiss_idlest();
-                    sleep(ACCEPT_PAUSE).await;
+                    self.make_descriptors_free().await;
                 }
             }
         }
     }
 
-    /// Room for one more connection, in the place of the one that has been idle for the longest
-    /// time if there is no other.
-    async fn room(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = self.free.clone().try_acquire_owned() {
-            return Some(permit);
-        }
+    /// Room for one more connection, in the place of another one if need be.
+    async fn room(&mut self) -> OwnedSemaphorePermit {
         loop {
-            self.dismiss_idlest();
-            let permit = self.free.clone().acquire_owned();
-            if let Ok(permit) = timeout(ACCEPT_PAUSE, permit).await {
-                return permit.ok();
+            let open = self.open.clone();
+            let mut closed = pin!(open.closed());
+            closed.as_mut().enable();
+            let enough = self.open.has_descriptors();
+            if enough && let Ok(permit) = self.free.clone().try_acquire_owned() {
+                return permit;
             }
+            // Descriptors are for all listeners.
+            let listener = enough.then_some(self.address);
+            let patience = match self.dismissals.dismiss_one(&self.open, listener) {
+                true => DISMISSAL_TIME,
+                false => LOOK_AGAIN,
+            };
+            // In vain or not: it is looked at again.
+            let _ = timeout(patience, closed).await;
         }
     }
 
-    fn dismiss_idlest(&self) {
-        let activities = self
-            .activities
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let idle = activities
-            .values()
-            .filter_map(|activity| Some((activity.idle_since()?, activity)));
-        if let Some((_, idlest)) = idle.min_by_key(|(since, _)| *since) {
-            idlest.dismiss();
+    async fn make_descriptors_free(&mut self) {
+        let open = self.open.clone();
+        let mut closed = pin!(open.closed());
+        closed.as_mut().enable();
+        for _ in 0..DISMISSED_AT_ONCE {
+            if !self.dismissals.dismiss_one(&self.open, None) {
+                break;
+            }
         }
+        let _ = timeout(ACCEPT_PAUSE, closed).await;
     }
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let (endpoint, phase) = (self.endpoint.clone(), self.phase.clone());
         let open = OpenConnection {
-            registered: Registered::new(&self.activities),
-            _counted: InFlight::enter(&self.open),
             _permit: permit,
+            registered: self.open.enter(self.address, peer),
         };
+        let refuse = self.refuse;
         tokio::spawn(async move {
             // Only an optimisation, and the next read or write tells what is wrong with the socket.
             let _ = stream.set_nodelay(true);
@@ -163,50 +174,18 @@ impl Connections {
                 }
             };
             let activity = open.registered.activity.clone();
+            let stream = TrackedStream::new(stream, activity.clone(), refuse);
             absorb_self_wakes(connection::serve(stream, answer, phase, activity)).await;
             drop(open);
         });
     }
 }
 
-/// What a connection holds while it is open.
+/// What a connection holds while it is open. The permit is given back first, so that who hears of the
+/// closing finds it.
 struct OpenConnection {
-    registered: Registered,
-    _counted: InFlight,
     _permit: OwnedSemaphorePermit,
-}
-
-/// A connection on the list of those that could be dismissed.
-struct Registered {
-    activities: Activities,
-    number: u64,
-    activity: Activity,
-}
-
-impl Registered {
-    fn new(activities: &Activities) -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let activity = Activity::default();
-        let mut list = activities.lock().unwrap_or_else(PoisonError::into_inner);
-        list.insert(number, activity.clone());
-        drop(list);
-        Self {
-            activities: activities.clone(),
-            number,
-            activity,
-        }
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let mut list = self
-            .activities
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        list.remove(&self.number);
-    }
+    registered: Registered,
 }
 
 /// Takes what the kernel has accepted for us already, because its clients believe they are served,

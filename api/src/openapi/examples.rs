@@ -36,6 +36,7 @@ pub(super) fn example(code: Code) -> Problem {
             return InvalidValue::TooLarge { bytes, max }.into();
         }
         Code::InvalidRequest => "There is no query parameter \"prefx\" here.",
+        Code::NotImplemented => "Of the transfer codings there is only chunked here.",
         Code::RequestTimeout => "It must come within 5s.",
         Code::UnsupportedMediaType => "Send it with Content-Type: application/json.",
     };

@@ -6,12 +6,14 @@ mod client_address;
 mod cursors;
 mod explorer;
 mod foreign_rules;
+mod half_closed;
 mod hostile;
 mod hosts;
 mod items;
 mod json;
 mod keys;
 mod links;
+mod messages;
 mod pages;
 mod percent;
 mod preconditions;
@@ -30,12 +32,14 @@ tests::topics! {
     cursors,
     explorer,
     foreign_rules,
+    half_closed,
     hostile,
     hosts,
     items,
     json,
     keys,
     links,
+    messages,
     pages,
     percent,
     preconditions,

@@ -1,6 +1,7 @@
 //! More than there is room for, and more than one client may ask.
 
 mod connections;
+mod crowds;
 mod floods;
 mod memory;
 mod memory_shares;
@@ -11,6 +12,7 @@ mod slow_readers;
 
 tests::topics! {
     connections,
+    crowds,
     floods,
     memory,
     memory_shares,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::Env;
+use tests::{Env, pace::PATIENCE};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -10,7 +10,9 @@ use tokio::{
 };
 
 tests::list! {
-    Once => an_answer_that_is_read_slowly_is_not_cut_off
+    Once =>
+        an_answer_that_is_read_slowly_is_not_cut_off,
+        an_answer_that_is_not_taken_in_its_time_is_cut_off
 }
 
 /// Longer than a request head may take, which half of one has been waiting for.
@@ -23,6 +25,32 @@ pub(super) async fn connect(kvd: &tests::Kvd) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(32 * 1024).expect("a size");
     socket.connect(kvd.address()).await.expect("a connection")
+}
+
+/// 8 MB, for which a client has a minute.
+const FEW_ITEMS: usize = 30;
+const TIME: Duration = Duration::from_secs(60);
+
+/// A little now and then does not buy time.
+async fn an_answer_that_is_not_taken_in_its_time_is_cut_off(env: Env) {
+    let kvd = env.kvd().arg("--request-timeout", "50s").start().await;
+    let value = "x".repeat(262_144);
+    for n in 0..FEW_ITEMS {
+        let _created = kvd.create(&format!("big-{n}"), &value).await;
+    }
+    let mut stream = connect(&kvd).await;
+    let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: kvd\r\n\r\n";
+    stream.write_all(list.as_bytes()).await.expect("sent");
+    let mut part = [0; 4096];
+    let begun = Instant::now();
+    while kvd.metric("kvd_http_connections").await > 1.0 {
+        // Nothing, if it has just been cut off.
+        let _some = stream.read(&mut part).await;
+        sleep(Duration::from_millis(500)).await;
+        let late = begun.elapsed() > TIME + PATIENCE;
+        assert!(!late, "it is not cut off");
+    }
+    assert!(begun.elapsed() >= TIME, "cut after {:?}", begun.elapsed());
 }
 
 async fn an_answer_that_is_read_slowly_is_not_cut_off(env: Env) {

@@ -1,0 +1,284 @@
+//! The connections that are open, and which of them makes room for a new one.
+//!
+//! It is one of the client with the most idle and half-open connections, so that a crowd from one address
+//! makes room for everybody else. Nothing is counted while there is room: the connections are looked at when
+//! there is none, and only for a tenth of the time, however many clients come.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus::IntGauge;
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::Instant,
+};
+
+use super::activity::{Activity, Unused};
+use crate::telemetry::{InFlight, Metrics};
+
+/// How many times as long as it took to make is the order good in which connections make room.
+const ORDER_IS_GOOD: u32 = 10;
+/// A head that began later is probably on its way: it is waited for, unless its client has most of all
+/// connections.
+const HEAD_IS_NEW: Duration = Duration::from_millis(200);
+
+/// The open connections of all listeners.
+#[derive(Clone)]
+pub(crate) struct OpenConnections(Arc<SharedConnections>);
+
+struct SharedConnections {
+    settings: OpenConnectionsSettings,
+    gauge: IntGauge,
+    list: Mutex<HashMap<u64, OpenConnection>>,
+    closed: Notify,
+}
+
+pub(crate) struct OpenConnectionsSettings {
+    /// The most connections that there are descriptors for.
+    pub descriptors: usize,
+    /// What counts as one client.
+    pub client: fn(IpAddr) -> IpAddr,
+}
+
+#[derive(Clone)]
+struct OpenConnection {
+    listener: SocketAddr,
+    client: IpAddr,
+    activity: Activity,
+}
+
+impl OpenConnections {
+    pub(crate) fn new(settings: OpenConnectionsSettings, metrics: &Metrics) -> Self {
+        let gauge = metrics.gauge("kvd_http_connections", "Client connections that are open.");
+        Self(Arc::new(SharedConnections {
+            settings,
+            gauge,
+            list: Mutex::default(),
+            closed: Notify::new(),
+        }))
+    }
+
+    /// A new connection, open until what is returned is dropped.
+    pub(super) fn enter(&self, listener: SocketAddr, peer: SocketAddr) -> Registered {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let activity = Activity::default();
+        let connection = OpenConnection {
+            listener,
+            client: (self.0.settings.client)(peer.ip()),
+            activity: activity.clone(),
+        };
+        self.list().insert(number, connection);
+        Registered {
+            connections: self.clone(),
+            number,
+            activity,
+            _counted: InFlight::enter(&self.0.gauge),
+        }
+    }
+
+    /// Whether there is a descriptor for one more.
+    pub(super) fn has_descriptors(&self) -> bool {
+        self.list().len() < self.0.settings.descriptors
+    }
+
+    /// Completes when a connection closes after this call.
+    pub(super) fn closed(&self) -> Notified<'_> {
+        self.0.closed.notified()
+    }
+
+    /// Those of one listener, or of all, in the order in which they make room.
+    fn in_order(&self, listener: Option<SocketAddr>, now: Instant) -> VecDeque<(Unused, Activity)> {
+        let of = |open: &&OpenConnection| listener.is_none_or(|one| open.listener == one);
+        let open: Vec<_> = self.list().values().filter(of).cloned().collect();
+        let all = open.len();
+        let unused = open.into_iter().filter_map(|open| {
+            let unused = open.activity.could_be_dismissed()?;
+            Some((open.client, unused, open.activity))
+        });
+        in_order(unused, all, now)
+    }
+
+    fn list(&self) -> MutexGuard<'_, HashMap<u64, OpenConnection>> {
+        self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection on the list of those that are open.
+pub(super) struct Registered {
+    connections: OpenConnections,
+    number: u64,
+    pub activity: Activity,
+    _counted: InFlight,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.connections.list().remove(&self.number);
+        self.connections.0.closed.notify_waiters();
+    }
+}
+
+/// The connections that make room, in their order, as they were a moment ago.
+pub(super) struct Dismissals {
+    order: VecDeque<(Unused, Activity)>,
+    /// Which listener they are of; `None` is all.
+    listener: Option<SocketAddr>,
+    good_until: Instant,
+}
+
+impl Dismissals {
+    pub(super) fn new() -> Self {
+        Self {
+            order: VecDeque::new(),
+            listener: None,
+            good_until: Instant::now(),
+        }
+    }
+
+    /// Ends a connection of this listener, or of any; says whether there was one that could be ended.
+    pub(super) fn dismiss_one(
+        &mut self,
+        connections: &OpenConnections,
+        listener: Option<SocketAddr>,
+    ) -> bool {
+        let now = Instant::now();
+        if self.listener != listener || now >= self.good_until {
+            self.order = connections.in_order(listener, now);
+            self.listener = listener;
+            self.good_until = Instant::now() + now.elapsed() * ORDER_IS_GOOD;
+        }
+        while let Some((unused, activity)) = self.order.pop_front() {
+            if activity.dismiss(unused) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The order in which unused connections, each with its client, make room. `all` is how many connections there
+/// are, those in use included.
+fn in_order<T>(
+    connections: impl Iterator<Item = (IpAddr, Unused, T)>,
+    all: usize,
+    now: Instant,
+) -> VecDeque<(Unused, T)> {
+    let mut clients: HashMap<IpAddr, Vec<(Unused, T)>> = HashMap::new();
+    for (client, unused, connection) in connections {
+        let of_client = clients.entry(client).or_default();
+        of_client.push((unused, connection));
+    }
+    let mut clients: Vec<_> = clients.into_values().collect();
+    let mut most = BinaryHeap::new();
+    let mut is_crowd = Vec::new();
+    for (index, of_client) in clients.iter_mut().enumerate() {
+        is_crowd.push(of_client.len() * 2 > all);
+        // The last one makes room first.
+        of_client.sort_by_key(|(unused, _)| Reverse(*unused));
+        most.extend(place(index, of_client));
+    }
+    let largest = most.peek().map_or(0, |(count, ..)| *count);
+    let mut order = VecDeque::new();
+    while let Some((count, Reverse(unused), index)) = most.pop() {
+        // Those who come meanwhile may have made it a crowd again, so the others are not ended for its sake.
+        let has_few = count * 2 < largest;
+        if has_few || (is_new(unused, now) && !is_crowd[index]) {
+            break;
+        }
+        order.extend(clients[index].pop());
+        most.extend(place(index, &clients[index]));
+    }
+    order
+}
+
+fn is_new(unused: Unused, now: Instant) -> bool {
+    match unused {
+        Unused::Idle(_) | Unused::Draining(_) => false,
+        Unused::HalfOpen(since) => now.saturating_duration_since(since) < HEAD_IS_NEW,
+    }
+}
+
+/// The place of a client among the others: by how many connections it has, then by which one comes next.
+fn place<T>(index: usize, of_client: &[(Unused, T)]) -> Option<(usize, Reverse<Unused>, usize)> {
+    let (next, _) = of_client.last()?;
+    Some((of_client.len(), Reverse(*next), index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CROWD: &str = "192.0.2.1";
+    const OTHER: &str = "192.0.2.2";
+
+    /// Each connection with its client and how many milliseconds ago it became unused.
+    fn order(connections: &[(&str, fn(Instant) -> Unused, u64)], all: usize) -> Vec<usize> {
+        let now = Instant::now() + Duration::from_hours(1);
+        let open = connections.iter().enumerate();
+        let open = open.map(|(index, (client, unused, ago))| {
+            let since = now - Duration::from_millis(*ago);
+            (client.parse().unwrap(), unused(since), index)
+        });
+        let order = in_order(open, all, now);
+        order.into_iter().map(|(_, index)| index).collect()
+    }
+
+    #[test]
+    fn the_client_with_the_most_makes_room_until_it_has_no_more_than_others() {
+        let half = Unused::HalfOpen;
+        let connections: [(_, fn(_) -> _, _); 5] = [
+            (OTHER, Unused::Idle, 60_000),
+            (CROWD, half, 1000),
+            (CROWD, half, 3000),
+            (CROWD, half, 2000),
+            (OTHER, half, 9000),
+        ];
+        assert_eq!(order(&connections, 5), [2, 0, 3, 4, 1]);
+    }
+
+    #[test]
+    fn a_crowd_is_looked_at_again_before_it_is_as_few_as_others() {
+        let mut connections: Vec<(_, fn(_) -> _, _)> = vec![(CROWD, Unused::HalfOpen, 1000); 100];
+        connections.push((OTHER, Unused::Idle, 60_000));
+        let order = order(&connections, 101);
+        assert_eq!(order.len(), 51);
+        assert!(!order.contains(&100));
+    }
+
+    #[test]
+    fn of_one_client_the_longest_idle_goes_before_the_oldest_head() {
+        let connections: [(_, fn(_) -> _, _); 4] = [
+            (OTHER, Unused::HalfOpen, 9000),
+            (OTHER, Unused::Idle, 10),
+            (OTHER, Unused::HalfOpen, 5000),
+            (OTHER, Unused::Idle, 20),
+        ];
+        assert_eq!(order(&connections, 4), [3, 1, 0, 2]);
+    }
+
+    #[test]
+    fn a_head_that_is_new_is_waited_for_unless_its_client_has_most_connections() {
+        let connections: [(_, fn(_) -> _, _); 3] = [
+            (CROWD, Unused::HalfOpen, 1),
+            (CROWD, Unused::HalfOpen, 2),
+            (OTHER, Unused::HalfOpen, 3),
+        ];
+        assert_eq!(order(&connections, 3), [1]);
+        assert_eq!(order(&connections, 4), Vec::<usize>::new());
+        let idle: [(_, fn(_) -> _, _); 3] = [
+            (CROWD, Unused::HalfOpen, 1),
+            (CROWD, Unused::Idle, 2),
+            (OTHER, Unused::Idle, 3),
+        ];
+        assert_eq!(order(&idle, 4), [1, 2]);
+    }
+}

@@ -1,0 +1,182 @@
+//! The socket of a connection: it tells the activity what comes and goes, notices a reset, and reads what a
+//! client still sends when the connection ends.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_util::FutureExt;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
+};
+
+use super::{
+    activity::Activity,
+    refusal::{Refusal, Refuse},
+};
+
+/// Head and body of an answer of at most this many bytes are sent as one piece: copying them costs less
+/// than telling the kernel of two pieces.
+const JOINED: usize = 1024;
+/// The most that is read after the last answer.
+const MOST_DRAINED: usize = 2 * 1024 * 1024;
+/// So much of it at a time.
+const DRAINED: usize = 16 * 1024;
+
+pub(super) struct TrackedStream {
+    stream: TcpStream,
+    activity: Activity,
+    refuse: Refuse,
+    refusal: Option<Refusal>,
+    /// How much may still be drained, once the last answer has been sent.
+    draining: Option<usize>,
+}
+
+impl TrackedStream {
+    pub(super) fn new(stream: TcpStream, activity: Activity, refuse: Refuse) -> Self {
+        Self {
+            stream,
+            activity,
+            refuse,
+            refusal: None,
+            draining: None,
+        }
+    }
+
+    /// Whether the client is gone. The end of its input does not say so, a reset does, and hyper reads nothing
+    /// that would tell while it waits for an answer of ours.
+    fn is_reset(&self, context: &mut Context<'_>) -> bool {
+        // The task is woken when input, its end or a reset comes.
+        if self.stream.poll_read_ready(context).is_pending() {
+            return false;
+        }
+        let ready = self.stream.ready(Interest::WRITABLE).now_or_never();
+        matches!(ready, Some(Ok(ready)) if ready.is_write_closed())
+    }
+
+    /// Reads until the client has said all, or too much.
+    fn poll_drain(&mut self, mut left: usize, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; DRAINED];
+        loop {
+            self.draining = Some(left);
+            let mut buffer = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            let read = buffer.filled().len();
+            if read == 0 || read >= left {
+                return Poll::Ready(Ok(()));
+            }
+            left -= read;
+        }
+    }
+}
+
+impl AsyncRead for TrackedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.activity.received();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for TrackedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.refusal.is_none() {
+            this.refusal = Refusal::instead_of(bytes, this.refuse);
+            if this.refusal.is_some() {
+                this.activity.refuses();
+            }
+        }
+        let polled = match &mut this.refusal {
+            Some(refusal) => {
+                let sent = refusal.poll_send(&mut this.stream, context);
+                sent.map_ok(|()| bytes.len())
+            }
+            None => Pin::new(&mut this.stream).poll_write(context, bytes),
+        };
+        this.activity.sent(polled.is_ready());
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut joined = [0; JOINED];
+        if let Some(bytes) = join(slices, &mut joined) {
+            return self.poll_write(context, bytes);
+        }
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.activity.sent(polled.is_ready());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// There is nothing to flush, but hyper asks whenever it is polled.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match self.is_reset(context) {
+            true => Err(io::ErrorKind::ConnectionReset.into()),
+            false => Ok(()),
+        })
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(left) = self.draining {
+            return self.poll_drain(left, context);
+        }
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        // Closed at once, the socket would answer what comes with a reset, which takes the answer with it.
+        match self.activity.drains() {
+            true => self.poll_drain(MOST_DRAINED, context),
+            false => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// The slices in one, if they fit.
+fn join<'a>(slices: &[io::IoSlice<'_>], into: &'a mut [u8; JOINED]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for slice in slices {
+        let begin = end;
+        end += slice.len();
+        into.get_mut(begin..end)?.copy_from_slice(slice);
+    }
+    Some(&into[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use io::IoSlice;
+
+    use super::*;
+
+    #[test]
+    fn slices_are_joined_in_their_order_if_they_fit() {
+        let joined = |slices: &[&[u8]]| {
+            let slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+            join(&slices, &mut [0; JOINED]).map(<[u8]>::to_vec)
+        };
+        assert_eq!(joined(&[b"head", b"", b"body"]).unwrap(), b"headbody");
+        assert_eq!(joined(&[]).unwrap(), b"");
+        assert_eq!(joined(&[b"h", &[0; JOINED - 1]]).unwrap().len(), JOINED);
+        assert_eq!(joined(&[b"h", &[0; JOINED]]), None);
+    }
+}
