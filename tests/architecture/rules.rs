@@ -7,6 +7,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("entity", &["database"]),
     ("migration", &["database"]),
     ("database", &[]),
+    ("saslprep", &[]),
     ("settings", &[]),
     (
         "tests",
