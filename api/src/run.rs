@@ -217,7 +217,10 @@ async fn migrate_when_reachable(config: &Config) -> Result<(), RunError> {
 fn is_passing(error: &MigrateError) -> bool {
     match error {
         MigrateError::Locked => true,
-        MigrateError::ForeignTable(_) | MigrateError::Encoding(_) | MigrateError::Newer(_) => false,
+        MigrateError::ForeignTable(_)
+        | MigrateError::Encoding(_)
+        | MigrateError::Temporary
+        | MigrateError::Newer(_) => false,
         MigrateError::Database(error) => Failure::of(error).may_pass(),
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::{error::CliError, explain, output::Format};
 
-/// How long to wait for a connection.
+/// How long to wait for a connection, if the URL has no `connect_timeout`.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How long to wait for a row or a table that another session has locked.
 const LOCK_TIME: Duration = Duration::from_mins(1);
@@ -26,6 +26,8 @@ pub(crate) struct Context {
 struct Opened {
     connector: Connector,
     connection: DatabaseConnection,
+    /// How long to wait for another connection.
+    time: Duration,
 }
 
 impl Context {
@@ -113,8 +115,10 @@ impl Context {
     /// No database was named, it cannot be reached, or it is not migrated.
     pub(crate) async fn session(&self) -> Result<Session, CliError> {
         self.items().await?;
-        let Opened { connector, .. } = self.opened(false).await?;
-        Ok(connector.open(CONNECT_TIME).await?)
+        let Opened {
+            connector, time, ..
+        } = self.opened(false).await?;
+        Ok(connector.open(*time).await?)
     }
 
     async fn opened(&self, create_file: bool) -> Result<&Opened, CliError> {
@@ -136,12 +140,14 @@ impl Context {
         };
         let opened = async || {
             let connector = Connector::new(url, &settings)?;
+            let time = url.connect_timeout().unwrap_or(CONNECT_TIME);
             // This fails at once, while SeaORM's connection would be tried again and again.
-            connector.open(CONNECT_TIME).await?.close().await?;
-            let connection = connector.connection(CONNECT_TIME);
+            connector.open(time).await?.close().await?;
+            let connection = connector.connection(time);
             Ok(Opened {
                 connector,
                 connection,
+                time,
             })
         };
         let opened = self.opened.get_or_try_init(opened).await;

@@ -7,12 +7,19 @@ use entity::write::WriteError;
 use migration::{MigrateError, MissingRight};
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
+/// How the driver begins to say that it does not know how a user of MySQL or MariaDB logs in.
+const UNKNOWN_LOGIN: &str = "unknown authentication plugin: ";
+
 pub(crate) const NOT_MIGRATED: &str = "the database is not migrated; run kvctl migrate";
 
 /// Says why there is no connection.
 pub(crate) fn no_connection(url: &DatabaseUrl, error: &DbErr) -> String {
     let place = url.place();
     let next = match driver(error) {
+        // It says itself what to do.
+        None if matches!(error, DbErr::Conn(RuntimeErr::Internal(_))) => {
+            return cannot_connect(url, &cause(error));
+        }
         Some(sqlx::Error::Database(error)) => match &*error.code().unwrap_or_default() {
             "28P01" | "28000" => "check the user and the password in the database URL",
             "3D000" | "42000" if error.message().to_lowercase().contains("database") => {
@@ -26,17 +33,24 @@ pub(crate) fn no_connection(url: &DatabaseUrl, error: &DbErr) -> String {
             "53300" | "08004" => "try again when others are done",
             _ => "check the database URL",
         },
+        Some(sqlx::Error::Protocol(text)) if text.starts_with(UNKNOWN_LOGIN) => {
+            "give the user a password"
+        }
         Some(sqlx::Error::Tls(_)) => "check sslmode and the certificates in the database URL",
         _ if url.engine() == Engine::Sqlite => "check the database URL",
         _ => "is the server running there, and is the database URL right?",
     };
-    let shown = url.to_string();
+    cannot_connect(url, &format!("{}; {next}", cause(error)))
+}
+
+fn cannot_connect(url: &DatabaseUrl, why: &str) -> String {
+    let (shown, place) = (url.to_string(), url.place());
     let at = if shown.contains(&place) {
         String::new()
     } else {
         format!(" at {place}")
     };
-    format!("cannot connect to {shown}{at}: {}; {next}", cause(error))
+    format!("cannot connect to {shown}{at}: {why}")
 }
 
 /// What to do about a file that cannot be opened.
@@ -132,6 +146,12 @@ pub(crate) fn unmigrated(error: &MigrateError) -> String {
         MigrateError::ForeignTable(_) => {
             format!("{error}; rename it, or give kvd a database or a schema of its own")
         }
+        MigrateError::Encoding(encoding) if encoding.starts_with("UTF-16") => {
+            format!("{error}; name a new file")
+        }
+        MigrateError::Temporary => {
+            format!("{error}; ALTER ROLE … SET search_path, or name one in the database URL")
+        }
         MigrateError::Encoding(_) => {
             format!("{error}; CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 makes one")
         }
@@ -171,6 +191,10 @@ fn cause(error: &DbErr) -> String {
         (Some(sqlx::Error::Database(error)), _) => error.message().to_owned(),
         (Some(sqlx::Error::Io(error)), _) => system(error),
         (Some(sqlx::Error::Tls(error)), _) => error.to_string(),
+        (Some(sqlx::Error::Protocol(text)), _) if text.starts_with(UNKNOWN_LOGIN) => {
+            let plugin = text.trim_start_matches(UNKNOWN_LOGIN);
+            format!("the user logs in by {plugin}, which is not supported")
+        }
         (Some(sqlx::Error::Protocol(_)), _) => {
             "what answers there speaks another protocol".to_owned()
         }
@@ -182,6 +206,7 @@ fn cause(error: &DbErr) -> String {
             "it does not answer".to_owned()
         }
         (Some(error), _) => error.to_string(),
+        (None, DbErr::Conn(RuntimeErr::Internal(text))) => text.clone(),
         (None, error) => error.to_string(),
     };
     said.split_whitespace().collect::<Vec<_>>().join(" ")

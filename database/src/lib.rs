@@ -1,7 +1,8 @@
 //! How `kvd` and `kvctl` reach a database. Knows nothing of items.
 //!
 //! - `url`: the URL of a database, read without ever telling its password.
-//! - `connector`: opens sessions, and sets each up as its statements need it.
+//! - `connector`: opens sessions; `session_setup`: sets each up as its statements need it.
+//! - `sqlite`: the file of an SQLite database.
 //! - `session`: one session with any engine; `postgres`: one with PostgreSQL, also through a pooler.
 //! - `private_file`: a file of SQLite that only its owner can read.
 //! - `pool`: the sessions of a server, shared by its requests.
@@ -15,15 +16,18 @@ mod postgres;
 mod private_file;
 mod server;
 mod session;
+mod session_setup;
+mod sqlite;
 mod url;
 
 pub use self::{
-    connector::{Connector, SessionSettings},
+    connector::Connector,
     failure::{Failure, statement_error},
     pool::{Pool, PooledSession},
     postgres::Postgres,
     private_file::make_private,
     server::Server,
     session::Session,
+    session_setup::SessionSettings,
     url::{DatabaseUrl, Engine, InvalidDatabaseUrl},
 };

@@ -9,6 +9,8 @@ pub enum MigrateError {
     ForeignTable(String),
     #[error("the encoding of the database is {0}, and it has to be UTF8")]
     Encoding(String),
+    #[error("search_path begins with pg_temp, where a table ends with its session")]
+    Temporary,
     #[error("the database was migrated by a newer version ({0}); use that version")]
     Newer(String),
     #[error("another migration is running")]

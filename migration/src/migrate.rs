@@ -53,6 +53,7 @@ async fn up_locked(
         return Err(MigrateError::Newer(status.newer.join(", ")));
     }
     check_encoding(transaction).await?;
+    check_schema(transaction).await?;
     // Asked before anything is made, because MySQL cannot take a made table back.
     let adopted = match shape(transaction).await? {
         Shape::Other(difference) => return Err(MigrateError::ForeignTable(difference.join("; "))),
@@ -66,21 +67,40 @@ async fn up_locked(
     Ok(Migrated { applied, adopted })
 }
 
-/// Keys and values are any UTF-8 text. Only PostgreSQL has an encoding for a whole database.
+/// Keys and values are any UTF-8 text, in the order of its bytes. MySQL and MariaDB have an encoding for
+/// each column, and no database as a whole has.
 async fn check_encoding(transaction: &DatabaseTransaction) -> Result<(), MigrateError> {
     let backend = transaction.get_database_backend();
-    if backend != DbBackend::Postgres {
-        return Ok(());
-    }
-    // Raw SQL: the builder says no more than this one call of a function.
-    let sql = "SELECT current_setting('server_encoding') AS encoding";
+    // Raw SQL: the builder says no more than these calls of functions.
+    let sql = match backend {
+        DbBackend::Postgres => "SELECT current_setting('server_encoding') AS encoding",
+        DbBackend::Sqlite => "SELECT encoding FROM pragma_encoding",
+        _ => return Ok(()),
+    };
     let row = transaction
         .query_one_raw(Statement::from_string(backend, sql))
         .await?;
     let encoding = row.map(|row| row.try_get::<String>("", "encoding"));
     match encoding.transpose()? {
-        Some(encoding) if encoding != "UTF8" => Err(MigrateError::Encoding(encoding)),
+        Some(encoding) if !["UTF8", "UTF-8"].contains(&encoding.as_str()) => {
+            Err(MigrateError::Encoding(encoding))
+        }
         _ => Ok(()),
+    }
+}
+
+/// The first schema of PostgreSQL's search path is where a table is made.
+async fn check_schema(transaction: &DatabaseTransaction) -> Result<(), MigrateError> {
+    let backend = transaction.get_database_backend();
+    if backend != DbBackend::Postgres {
+        return Ok(());
+    }
+    // Raw SQL: the builder says no more than this one call of a function.
+    let sql = "SELECT 1 WHERE current_setting('search_path') ~ '^ *\"?pg_temp'";
+    let statement = Statement::from_string(backend, sql);
+    match transaction.query_one_raw(statement).await? {
+        Some(_) => Err(MigrateError::Temporary),
+        None => Ok(()),
     }
 }
 

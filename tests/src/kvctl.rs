@@ -18,6 +18,7 @@ use crate::{
     binaries::binary,
     pace::{PATIENCE, timeout},
     process::{self, Output},
+    server::private,
 };
 
 /// A call of `kvctl`; `.await` runs it.
@@ -40,7 +41,31 @@ pub fn on(url: &str) -> Kvctl {
 #[must_use]
 pub fn bare() -> Kvctl {
     let program = binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
-    let mut command = Command::from(process::command(&program, Signal::SIGKILL));
+    run(&program)
+}
+
+/// The same as a user whom permissions bind, if the tests are the superuser's: a copy in this directory, since
+/// not everybody may reach the one that was built.
+///
+/// # Panics
+///
+/// If there is no such user, or no room for the copy.
+#[must_use]
+pub fn unprivileged(directory: &Path) -> Kvctl {
+    let program = binary("kvctl").unwrap_or_else(|e| panic!("{e}"));
+    let copy = directory.join("kvctl");
+    std::fs::copy(program, &copy).expect("a copy of kvctl");
+    let mut kvctl = run(&copy);
+    let user = private::unprivileged("nobody").unwrap_or_else(|e| panic!("{e}"));
+    if let Some(user) = user {
+        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        kvctl.command.uid(uid).gid(gid);
+    }
+    kvctl.directory(Path::new("/"))
+}
+
+fn run(program: &Path) -> Kvctl {
+    let mut command = Command::from(process::command(program, Signal::SIGKILL));
     command.kill_on_drop(true);
     Kvctl {
         command,

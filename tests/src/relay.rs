@@ -2,7 +2,8 @@
 //! refuse it.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -59,34 +60,48 @@ impl Relay {
     ///
     /// If the database is a file, or its server has no address.
     pub async fn to(database: &Database) -> Self {
+        let relay = Self::on(Ipv4Addr::LOCALHOST.into(), database).await;
+        relay.expect("a loopback port")
+    }
+
+    /// The same on this address of the machine, if it has it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::to`].
+    pub async fn on(address: IpAddr, database: &Database) -> io::Result<Self> {
         let mut url = Url::parse(&database.url()).expect("the database has a URL");
         let host = url.host_str().expect("the database has a server");
         let port = url.port().expect("the tests name the server's port");
         let server = tokio::net::lookup_host((host, port)).await;
         let server = server.ok().and_then(|mut found| found.next());
-        let mut relay = Self::before(server.expect("the server has an address")).await;
+        let mut relay = Self::between(address, server.expect("the server has an address")).await?;
         let port = relay.address.port();
         url.set_port(Some(port)).expect("a URL with a host");
-        url.set_host(Some("127.0.0.1")).expect("a URL with a host");
+        url.set_ip_host(address).expect("a URL with a host");
         relay.url = Some(url);
-        relay
+        Ok(relay)
     }
 
     /// # Panics
     ///
     /// If there is no port left.
     pub async fn before(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-        let listener = listener.expect("a loopback port");
-        let address = listener.local_addr().expect("a bound port");
+        let relay = Self::between(Ipv4Addr::LOCALHOST.into(), server).await;
+        relay.expect("a loopback port")
+    }
+
+    async fn between(address: IpAddr, server: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await?;
+        let address = listener.local_addr()?;
         let line = Arc::new(Line::default());
         let accepting = tokio::spawn(accept(listener, server, Arc::clone(&line)));
-        Self {
+        Ok(Self {
             address,
             url: None,
             line,
             accepting,
-        }
+        })
     }
 
     #[must_use]

@@ -5,6 +5,7 @@ mod apache;
 mod backup;
 mod behind_a_proxy;
 mod configuration;
+mod database_url;
 mod dev;
 mod dotenv;
 mod fleet;
@@ -18,6 +19,7 @@ mod pgbouncer;
 mod pool;
 mod rights;
 mod secrets;
+mod session_variables;
 mod shutdown;
 mod tls;
 
@@ -26,6 +28,7 @@ tests::topics! {
     apache,
     backup,
     configuration,
+    database_url,
     dev,
     dotenv,
     fleet,
@@ -38,6 +41,7 @@ tests::topics! {
     pool,
     rights,
     secrets,
+    session_variables,
     shutdown,
     tls,
 }

@@ -19,6 +19,29 @@ use crate::{
     server::{Place, Server, private::Private},
 };
 
+/// What a server of MySQL or MariaDB may have set for every session, so that statements would mean something
+/// else, or would not be run, or would be run in part.
+const OTHERWISE: [(&str, &str); 18] = [
+    ("sql_safe_updates", "1"),
+    ("sql_select_limit", "1"),
+    ("autocommit", "0"),
+    ("completion_type", "2"),
+    ("sql_auto_is_null", "1"),
+    ("sql_big_selects", "0"),
+    ("max_join_size", "1"),
+    ("max_sort_length", "64"),
+    ("group_concat_max_len", "4"),
+    ("tx_isolation", "'SERIALIZABLE'"),
+    ("character_set_client", "'latin1'"),
+    ("character_set_results", "'latin1'"),
+    ("collation_connection", "'latin1_swedish_ci'"),
+    ("unique_checks", "0"),
+    ("foreign_key_checks", "0"),
+    ("sql_quote_show_create", "0"),
+    ("default_storage_engine", "'MyISAM'"),
+    ("sql_mode", "''"),
+];
+
 /// The user kvd is when the test wants to refuse it something: an ordinary one.
 const USER: &str = "ordinary";
 
@@ -139,6 +162,23 @@ impl Server {
         }
     }
 
+    /// From now on a session with MySQL or MariaDB begins with variables as unlike the usual ones as can be, and
+    /// with these SQL modes.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses.
+    pub async fn set_otherwise(&self, sql_mode: &str) {
+        for (name, value) in OTHERWISE {
+            let sql = format!("SET GLOBAL {name} = {value}");
+            let done = self.administrate(&sql).await;
+            done.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        }
+        let sql = format!("SET GLOBAL sql_mode = '{sql_mode}'");
+        let done = self.administrate(&sql).await;
+        done.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+
     /// The URL of a database for a user without special rights, so that limits count for it.
     ///
     /// # Panics
@@ -211,6 +251,11 @@ impl Server {
         };
         for sql in statements {
             self.insist(&sql).await;
+        }
+        if self.engine == Engine::Mysql {
+            for (name, _) in OTHERWISE {
+                self.insist(&format!("SET GLOBAL {name} = DEFAULT")).await;
+            }
         }
     }
 

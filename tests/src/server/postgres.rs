@@ -40,8 +40,9 @@ pub(super) fn start(
         .arg(&password_file);
     initdb.args(["-U", "kvd", "-E", "UTF8", "--locale=C", "--no-sync"]);
     initdb.args(["--locale-provider=icu", "--icu-locale=en-US"]);
-    // Not SCRAM: its thousands of rounds would cost an unoptimised kvd more than the test itself.
-    initdb.args(["--auth=password"]);
+    // Not SCRAM: its thousands of rounds would cost an unoptimised kvd more than the test itself. The socket
+    // is in a directory that only its user and the superuser can reach.
+    initdb.args(["--auth-host=password", "--auth-local=peer"]);
     run_as(user.as_ref(), directory, &mut initdb)?;
     run(initdb, "initdb")?;
 
@@ -50,17 +51,18 @@ pub(super) fn start(
         .arg("-D")
         .arg(&data)
         .args(["-p", &port.to_string()]);
-    configure(&mut postgres, purpose);
+    configure(&mut postgres, directory, purpose);
     run_as(user.as_ref(), directory, &mut postgres)?;
     let url = format!("postgres://kvd:{password}@127.0.0.1:{port}/postgres");
     let private = spawn(postgres, directory.join("log"), Signal::SIGQUIT)?;
     Ok((url, private))
 }
 
-fn configure(postgres: &mut Command, purpose: Purpose) {
+fn configure(postgres: &mut Command, directory: &Path, purpose: Purpose) {
+    let sockets = format!("unix_socket_directories={}", directory.display());
     for setting in [
         "listen_addresses=127.0.0.1",
-        "unix_socket_directories=",
+        &sockets,
         "max_connections=300",
         "timezone=Asia/Kathmandu",
     ] {
