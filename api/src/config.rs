@@ -228,7 +228,7 @@ impl Config {
         }
         let least = MemoryBudget::of_one_request(value);
         if self.memory_budget < least {
-            return Err(SettingsError::invalid(&format!(
+            return Err(SettingsError::invalid(format!(
                 "--memory-budget is less than one request can need: with values of {value} bytes at \
                  least {least}"
             )));

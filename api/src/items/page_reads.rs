@@ -44,8 +44,14 @@ struct PageReader {
     time: RequestTime,
     /// The requests for each page that is not being read yet.
     waiting: Mutex<HashMap<PageRequest, Vec<Asker>>>,
-    /// Those of a client for a page that is large and not being read yet, and what it needs.
-    large: Mutex<HashMap<(IpAddr, PageRequest), (PageNeed, Vec<Reply<PageText>>)>>,
+    /// The same for large pages, each client's for itself.
+    large: Mutex<HashMap<(IpAddr, PageRequest), LargePage>>,
+}
+
+/// A large page that is not being read yet.
+struct LargePage {
+    need: PageNeed,
+    replies: Vec<Reply<PageText>>,
 }
 
 /// A client that asks for a page.
@@ -192,14 +198,13 @@ impl PageReader {
         let page = (client, request.clone());
         let is_first = within(&self.large, |large| match large.entry(page.clone()) {
             Entry::Occupied(mut waiting) => {
-                let (newest, all) = waiting.get_mut();
                 // The total was counted after the last of them arrived.
-                *newest = need;
-                all.extend(replies);
+                waiting.get_mut().need = need;
+                waiting.get_mut().replies.extend(replies);
                 false
             }
             Entry::Vacant(place) => {
-                place.insert((need, replies));
+                place.insert(LargePage { need, replies });
                 true
             }
         });
@@ -219,9 +224,9 @@ impl PageReader {
             let reserved = self.memory.reserve(page.0, need.memory, deadline).await;
             let turn = self.turn(deadline).await;
             let joined = within(&self.large, |large| large.remove(&page));
-            if let Some((newest, joined)) = joined {
-                need = newest;
-                replies.extend(joined);
+            if let Some(joined) = joined {
+                need = joined.need;
+                replies.extend(joined.replies);
             }
             replies.retain(|reply: &Reply<PageText>| !reply.is_gone());
             if replies.is_empty() {
