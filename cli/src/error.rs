@@ -43,9 +43,7 @@ impl CliError {
     /// What the database said, if it was for want of a right.
     pub(crate) fn lacking_right(&self) -> Option<&DbErr> {
         match self {
-            Self::Database(error)
-            | Self::NoTemporaryTables(error)
-            | Self::Write(WriteError::NotWritten(error)) => {
+            Self::Database(error) | Self::Write(WriteError::NotWritten(error)) => {
                 (Failure::of(error) == Failure::NoRight).then_some(error)
             }
             _ => None,

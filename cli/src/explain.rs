@@ -114,6 +114,11 @@ pub(crate) fn missing_rights(missing: &[MissingRight], error: &DbErr) -> String 
     no_right(&format!("{} ({})", named.join(", "), cause(error)))
 }
 
+/// Whether a load could not begin for want of this right. MySQL and MariaDB also read the table `items` then.
+pub(crate) fn is_of_temporary_tables(error: &DbErr) -> bool {
+    Failure::of(error) == Failure::NoRight && !matches!(code(error).as_str(), "1142" | "1143")
+}
+
 /// Says that a load could not even begin for want of a right.
 pub(crate) fn no_temporary_tables(error: &DbErr) -> String {
     no_right(&format!(

@@ -6,7 +6,6 @@ use std::{
     mem, thread,
 };
 
-use database::Failure;
 use entity::{
     load::{Line, Load, LoadError, Loaded, OnConflict, Progress, Staged},
     write::WriteError,
@@ -185,7 +184,7 @@ async fn staged(
     let begun = Load::begin(context.session().await?, on_conflict).await;
     let mut load = begun.map_err(|error| match error {
         LoadError::Write(WriteError::NotWritten(error))
-            if Failure::of(&error) == Failure::NoRight =>
+            if explain::is_of_temporary_tables(&error) =>
         {
             CliError::NoTemporaryTables(error)
         }

@@ -171,8 +171,9 @@ async fn in_whichever_way_a_trigger_raises_nothing_is_stored(env: Env) {
     for way in ["ABORT", "FAIL", "ROLLBACK"] {
         for time in ["BEFORE", "AFTER"] {
             for event in ["INSERT", "UPDATE", "DELETE"] {
+                let name = format!("raises_{way}_{time}_{event}");
                 let sql = format!(
-                    "CREATE TRIGGER raises {time} {event} ON items BEGIN SELECT RAISE({way}, 'secret text'); END"
+                    "CREATE TRIGGER {name} {time} {event} ON items BEGIN SELECT RAISE({way}, 'secret text'); END"
                 );
                 env.database().execute(&sql).await;
                 let write = match event {
@@ -181,7 +182,8 @@ async fn in_whichever_way_a_trigger_raises_nothing_is_stored(env: Env) {
                     _ => kvd.delete("/items/no"),
                 };
                 assert_database_refused(&write.await);
-                env.database().execute("DROP TRIGGER raises").await;
+                let drop = format!("DROP TRIGGER {name}");
+                env.database().execute(&drop).await;
                 assert_unchanged(&env, "no").await;
             }
         }
