@@ -2,15 +2,12 @@
 
 use std::{borrow::Cow, fmt::Write};
 
-use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
-
-/// Joins letters and emoji, which look wrong without them: U+200C and U+200D.
-const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
+use settings::is_unprintable;
 
 /// Text for a person: what commands a terminal, changes the direction or the end of a line, or
 /// cannot be seen is escaped. This cannot be reversed, since a backslash stays as it is.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    escaped(text, is_hidden, write_braced)
+    escaped(text, is_unprintable, write_braced)
 }
 
 /// Text on one line for a program: only control characters are escaped.
@@ -21,24 +18,12 @@ pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
 /// JSON for a person: the same document, with the characters of [`visible`] escaped as RFC 8259,
 /// section 7, has it. They stand only inside of its strings.
 pub(crate) fn visible_json(text: &str) -> Cow<'_, str> {
-    escaped(text, is_hidden, |out, c| {
+    escaped(text, is_unprintable, |out, c| {
         for unit in c.encode_utf16(&mut [0; 2]) {
             // Writing to a string cannot fail.
             let _ = write!(out, "\\u{unit:04x}");
         }
     })
-}
-
-/// Whether a terminal would obey this character, or show nothing: controls (C0, DEL, C1), ends of
-/// lines and paragraphs, and formats (bidirectional controls, zero width, tags) but the joiners.
-fn is_hidden(c: char) -> bool {
-    match c.general_category() {
-        GeneralCategory::Control
-        | GeneralCategory::LineSeparator
-        | GeneralCategory::ParagraphSeparator => true,
-        GeneralCategory::Format => !JOINERS.contains(&c),
-        _ => false,
-    }
 }
 
 fn escaped(
@@ -115,7 +100,7 @@ mod tests {
         let text = "\u{9b}\u{7f}\u{202e}\u{2028}\u{e0041}\n\"é👩\u{200d}💻";
         let json = serde_json::to_string(text).unwrap();
         let shown = visible_json(&json);
-        assert!(!shown.contains(is_hidden), "{shown}");
+        assert!(!shown.contains(is_unprintable), "{shown}");
         assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
     }
 }

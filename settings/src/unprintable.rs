@@ -1,14 +1,21 @@
 //! Characters that must not reach a line of a log or a terminal as they are.
 
-/// Whether a character can end a line, command a terminal, or change how the text around it is shown:
-/// control characters (Unicode's `Cc`), line separators, and what is invisible or turns the direction
-/// of writing (Unicode technical report 36, 3.1). The joiners U+200C and U+200D belong to words and emoji.
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+/// They join letters and emoji, which look wrong without them: U+200C and U+200D.
+const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
+
+/// Whether a terminal would obey this character, or show nothing (Unicode technical report 36, 3.1):
+/// controls (C0, DEL, C1), ends of lines and paragraphs, and formats (bidirectional controls, zero width,
+/// tags) but the joiners.
 pub fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    match c.general_category() {
+        GeneralCategory::Control
+        | GeneralCategory::LineSeparator
+        | GeneralCategory::ParagraphSeparator => true,
+        GeneralCategory::Format => !JOINERS.contains(&c),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -220,8 +220,10 @@ mod tests {
     const CROWD: &str = "192.0.2.1";
     const OTHER: &str = "192.0.2.2";
 
-    /// Each connection with its client and how many milliseconds ago it became unused.
-    fn order(connections: &[(&str, fn(Instant) -> Unused, u64)], all: usize) -> Vec<usize> {
+    /// A connection with its client and how many milliseconds ago it became unused.
+    type Connection = (&'static str, fn(Instant) -> Unused, u64);
+
+    fn order(connections: &[Connection], all: usize) -> Vec<usize> {
         let now = Instant::now() + Duration::from_hours(1);
         let open = connections.iter().enumerate();
         let open = open.map(|(index, (client, unused, ago))| {
@@ -235,7 +237,7 @@ mod tests {
     #[test]
     fn the_client_with_the_most_makes_room_until_it_has_no_more_than_others() {
         let half = Unused::HalfOpen;
-        let connections: [(_, fn(_) -> _, _); 5] = [
+        let connections: [Connection; 5] = [
             (OTHER, Unused::Idle, 60_000),
             (CROWD, half, 1000),
             (CROWD, half, 3000),
@@ -247,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_crowd_is_looked_at_again_before_it_is_as_few_as_others() {
-        let mut connections: Vec<(_, fn(_) -> _, _)> = vec![(CROWD, Unused::HalfOpen, 1000); 100];
+        let mut connections: Vec<Connection> = vec![(CROWD, Unused::HalfOpen, 1000); 100];
         connections.push((OTHER, Unused::Idle, 60_000));
         let order = order(&connections, 101);
         assert_eq!(order.len(), 51);
@@ -256,7 +258,7 @@ mod tests {
 
     #[test]
     fn of_one_client_the_longest_idle_goes_before_the_oldest_head() {
-        let connections: [(_, fn(_) -> _, _); 4] = [
+        let connections: [Connection; 4] = [
             (OTHER, Unused::HalfOpen, 9000),
             (OTHER, Unused::Idle, 10),
             (OTHER, Unused::HalfOpen, 5000),
@@ -267,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_head_that_is_new_is_waited_for_unless_its_client_has_most_connections() {
-        let connections: [(_, fn(_) -> _, _); 3] = [
+        let connections: [Connection; 3] = [
             (CROWD, Unused::HalfOpen, 1),
             (CROWD, Unused::HalfOpen, 2),
             (OTHER, Unused::HalfOpen, 3),
