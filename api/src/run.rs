@@ -36,6 +36,10 @@ const OWN_DESCRIPTORS: usize = 32;
 /// … and for each connection to the database: SQLite's files are three.
 const SESSION_DESCRIPTORS: usize = 3;
 
+/// How many clients that may be gone are waited for, for each connection to the database: a quarter of the
+/// calls that may wait for one.
+const HALF_CLOSED: usize = 32;
+
 /// How long to wait for the connections to the database to end.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
@@ -136,6 +140,7 @@ impl Listeners {
     ) {
         let settings = OpenConnectionsSettings {
             descriptors: client_descriptors(config),
+            half_closed: HALF_CLOSED.saturating_mul(config.database_max_connections as usize),
             client: client_network,
         };
         let open = OpenConnections::new(settings, metrics);

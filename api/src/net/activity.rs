@@ -59,6 +59,10 @@ struct ActivityTimes {
     dismissed: bool,
     /// The client takes nothing of what we have to send.
     blocked: bool,
+    /// The request is no longer answered, because its client may be gone and others wait.
+    given_up: bool,
+    /// The answer to the request is there.
+    has_answer: bool,
     /// When the first bytes of the answer were ready for the client.
     answer_begun: Option<Instant>,
     /// How long the client may take over the answer.
@@ -69,6 +73,10 @@ struct ActivityTimes {
 }
 
 impl ActivityTimes {
+    fn awaits_answer(&self) -> bool {
+        self.state == ConnectionState::Answering && !self.has_answer
+    }
+
     fn unused(&self) -> Option<Unused> {
         match self.state {
             ConnectionState::Answering => None,
@@ -89,6 +97,8 @@ impl Default for Activity {
                 since: Instant::now(),
                 dismissed: false,
                 blocked: false,
+                given_up: false,
+                has_answer: false,
                 answer_begun: None,
                 answer_time: ANSWER_TIME,
                 had_request: false,
@@ -137,12 +147,34 @@ impl Activity {
         self.times(|times| {
             times.state = ConnectionState::Answering;
             times.had_request = true;
+            times.has_answer = false;
         });
+    }
+
+    /// Whether the request has no answer yet.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.times(|times| times.awaits_answer())
+    }
+
+    /// Ends the connection without an answer, if there is none yet.
+    pub(super) fn give_up(&self) {
+        let given_up = self.times(|times| {
+            times.given_up |= times.awaits_answer();
+            times.given_up
+        });
+        if given_up {
+            self.0.dismissed.notify_one();
+        }
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.times(|times| times.given_up && !times.has_answer)
     }
 
     /// The answer is there. It `drains` if the connection ends with it while the client may be sending still.
     pub(super) fn answer_begins(&self, bytes: u64, drains: bool) {
         self.times(|times| {
+            times.has_answer = true;
             times.answer_begun = None;
             times.answer_time = answer_time(bytes);
             times.drains |= drains;

@@ -21,7 +21,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::activity::{Activity, Unused};
+use super::{
+    activity::{Activity, Unused},
+    half_closed::{EndOfInput, HalfClosed},
+};
 use crate::telemetry::{InFlight, Metrics};
 
 /// How many times as long as it took to make is the order good in which connections make room.
@@ -39,11 +42,14 @@ struct SharedConnections {
     gauge: IntGauge,
     list: Mutex<HashMap<u64, OpenConnection>>,
     closed: Notify,
+    half_closed: Arc<HalfClosed>,
 }
 
 pub(crate) struct OpenConnectionsSettings {
     /// The most connections that there are descriptors for.
     pub descriptors: usize,
+    /// The most clients that wait for an answer after they have closed their sending side.
+    pub half_closed: usize,
     /// What counts as one client.
     pub client: fn(IpAddr) -> IpAddr,
 }
@@ -59,6 +65,7 @@ impl OpenConnections {
     pub(crate) fn new(settings: OpenConnectionsSettings, metrics: &Metrics) -> Self {
         let gauge = metrics.gauge("kvd_http_connections", "Client connections that are open.");
         Self(Arc::new(SharedConnections {
+            half_closed: Arc::new(HalfClosed::new(settings.half_closed)),
             settings,
             gauge,
             list: Mutex::default(),
@@ -71,9 +78,10 @@ impl OpenConnections {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let activity = Activity::default();
+        let client = (self.0.settings.client)(peer.ip());
         let connection = OpenConnection {
             listener,
-            client: (self.0.settings.client)(peer.ip()),
+            client,
             activity: activity.clone(),
         };
         self.list().insert(number, connection);
@@ -81,6 +89,10 @@ impl OpenConnections {
             connections: self.clone(),
             number,
             activity,
+            end_of_input: EndOfInput {
+                list: self.0.half_closed.clone(),
+                client,
+            },
             _counted: InFlight::enter(&self.0.gauge),
         }
     }
@@ -117,6 +129,7 @@ pub(super) struct Registered {
     connections: OpenConnections,
     number: u64,
     pub activity: Activity,
+    pub end_of_input: EndOfInput,
     _counted: InFlight,
 }
 
@@ -244,7 +257,7 @@ mod tests {
             (CROWD, half, 2000),
             (OTHER, half, 9000),
         ];
-        assert_eq!(order(&connections, 5), [2, 0, 3, 4, 1]);
+        assert_eq!(order(&connections, 5), [2, 0, 3]);
     }
 
     #[test]
@@ -264,7 +277,7 @@ mod tests {
             (OTHER, Unused::HalfOpen, 5000),
             (OTHER, Unused::Idle, 20),
         ];
-        assert_eq!(order(&connections, 4), [3, 1, 0, 2]);
+        assert_eq!(order(&connections, 4), [3, 1, 0]);
     }
 
     #[test]

@@ -174,7 +174,8 @@ impl Connections {
                 }
             };
             let activity = open.registered.activity.clone();
-            let stream = TrackedStream::new(stream, activity.clone(), refuse);
+            let end_of_input = open.registered.end_of_input.clone();
+            let stream = TrackedStream::new(stream, activity.clone(), refuse, end_of_input);
             absorb_self_wakes(connection::serve(stream, answer, phase, activity)).await;
             drop(open);
         });

@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     activity::Activity,
+    half_closed::EndOfInput,
     refusal::{Refusal, Refuse},
 };
 
@@ -31,27 +32,43 @@ pub(super) struct TrackedStream {
     activity: Activity,
     refuse: Refuse,
     refusal: Option<Refusal>,
+    end_of_input: EndOfInput,
+    /// The client has closed its sending side while it waited for an answer.
+    half_closed: bool,
     /// How much may still be drained, once the last answer has been sent.
     draining: Option<usize>,
 }
 
 impl TrackedStream {
-    pub(super) fn new(stream: TcpStream, activity: Activity, refuse: Refuse) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        activity: Activity,
+        refuse: Refuse,
+        end_of_input: EndOfInput,
+    ) -> Self {
         Self {
             stream,
             activity,
             refuse,
             refusal: None,
+            end_of_input,
+            half_closed: false,
             draining: None,
         }
     }
 
     /// Whether the client is gone. The end of its input does not say so, a reset does, and hyper reads nothing
     /// that would tell while it waits for an answer of ours.
-    fn is_reset(&self, context: &mut Context<'_>) -> bool {
+    fn is_reset(&mut self, context: &mut Context<'_>) -> bool {
         // The task is woken when input, its end or a reset comes.
         if self.stream.poll_read_ready(context).is_pending() {
             return false;
+        }
+        let ready = self.stream.ready(Interest::READABLE).now_or_never();
+        let ended = matches!(ready, Some(Ok(ready)) if ready.is_read_closed());
+        if ended && !self.half_closed && self.activity.awaits_answer() {
+            self.half_closed = true;
+            self.end_of_input.tell(&self.activity);
         }
         let ready = self.stream.ready(Interest::WRITABLE).now_or_never();
         matches!(ready, Some(Ok(ready)) if ready.is_write_closed())
@@ -131,7 +148,7 @@ impl AsyncWrite for TrackedStream {
     }
 
     /// There is nothing to flush, but hyper asks whenever it is polled.
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match self.is_reset(context) {
             true => Err(io::ErrorKind::ConnectionReset.into()),
             false => Ok(()),
