@@ -20,13 +20,13 @@ pub(crate) fn no_connection(url: &DatabaseUrl, error: &DbErr) -> String {
         None if matches!(error, DbErr::Conn(RuntimeErr::Internal(_))) => {
             return cannot_connect(url, &cause(error));
         }
+        _ if Failure::of(error) == Failure::NoRight => {
+            "the user has no right to connect to the database; grant it, or use another user"
+        }
         Some(sqlx::Error::Database(error)) => match &*error.code().unwrap_or_default() {
             "28P01" | "28000" => "check the user and the password in the database URL",
             "3D000" | "42000" if error.message().to_lowercase().contains("database") => {
                 "create the database or let the user in, or check its name in the URL"
-            }
-            "42501" => {
-                "the user has no right to connect to the database; grant it, or use another user"
             }
             "14" => no_file(Path::new(&place)),
             "26" => "is it the file of another program?",

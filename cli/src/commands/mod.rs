@@ -47,8 +47,9 @@ impl Command {
             Self::Put(_) | Self::Import(_) => &[Schema, Read, Insert, Sequence, Update],
             // The rows are locked before they are deleted.
             Self::Delete(_) => &[Schema, Read, Update, Delete],
-            // It makes the tables.
-            Self::Migrate(_) | Self::Completions(_) | Self::Man(_) => &[],
+            // All else that it needs is told by the server, since the tables may not be there.
+            Self::Migrate(_) => &[Schema, Read],
+            Self::Completions(_) | Self::Man(_) => &[],
         }
     }
 

@@ -150,7 +150,7 @@ async fn a_value_that_the_database_refuses_fails_no_other_write(env: Env) {
     });
     for (value, answer) in answers.await {
         if value == "refused" {
-            answer.problem(500, "internal");
+            answer.problem(500, "database-refused");
         } else {
             assert_eq!(answer.status, 201, "{}", answer.asked);
         }
