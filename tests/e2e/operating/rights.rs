@@ -3,7 +3,7 @@
 
 use std::slice;
 
-use tests::{Client, Engine, Env, Kvd, item, load::until};
+use tests::{Client, Engine, Env, Kvd, item, load::until, process::Output};
 
 use crate::operating::grants::{User, name, table, with_base};
 
@@ -135,28 +135,25 @@ async fn check_command(env: &Env, user: &User<'_>, command: &str) {
             _ => format!("{key}-again"),
         };
         let output = user.kvctl(&words, &line(&imported)).await;
-        let said = &output.stderr;
         // Without any right left, a user of MySQL or MariaDB is not let in.
         let named = match all.len() {
             1 => name("CONNECT ON DATABASE kvd"),
             _ => name(left_out),
         };
-        assert_eq!(
-            output.code,
-            2,
-            "{command} without {left_out}: {}{said}",
-            output.text()
-        );
-        assert!(
-            said.contains(&named),
-            "{command} without {left_out}: {said}"
-        );
-        let note = "kvctl: dry run: nothing is written";
-        let lines = said.lines().filter(|line| *line != note).count();
-        assert_eq!(lines, 1, "{command} without {left_out}: {said}");
+        assert_named(&output, &named, &format!("{command} without {left_out}"));
         user.grant(slice::from_ref(left_out)).await;
     }
     user.revoke(&all).await;
+}
+
+/// One line names the right, apart from the one that says that a run is dry.
+fn assert_named(output: &Output, named: &str, done: &str) {
+    let said = &output.stderr;
+    assert_eq!(output.code, 2, "{done}: {}{said}", output.text());
+    assert!(said.contains(named), "{done}: {said}");
+    let note = "kvctl: dry run: nothing is written";
+    let lines = said.lines().filter(|line| *line != note).count();
+    assert_eq!(lines, 1, "{done}: {said}");
 }
 
 /// What is there before a command: the item that `delete` takes, and the one that `put` updates. Without the right
