@@ -24,7 +24,7 @@ pub use self::{
     config::Config,
     http::{AllowedHosts, TrustedProxies},
     run::{RunError, run},
-    telemetry::{Log, LogFormat},
+    telemetry::{LogFormat, ServiceLog},
 };
 // What the benchmarks measure.
 pub use self::{

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use api::{Config, Log, run};
+use api::{Config, ServiceLog, run};
 use settings::SettingsError;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,7 +19,7 @@ const MISTAKE: u8 = 2;
 fn main() -> ExitCode {
     // While there is no other thread, since what `.env` names becomes part of the environment.
     let loaded = Config::load(std::env::args_os());
-    let log = Log::open();
+    let log = ServiceLog::open();
     let config = match loaded {
         Ok(config) => config,
         Err(SettingsError::Help(text)) => {
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn serve(config: &Config, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(config: &Config, log: &ServiceLog) -> Result<(), Box<dyn std::error::Error>> {
     // As many connections as the system allows; where it allows no more, what there is must do.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let (mut terminate, mut interrupt) = (
@@ -58,7 +58,7 @@ async fn serve(config: &Config, log: &Log) -> Result<(), Box<dyn std::error::Err
     Ok(run(config, log, stop).await?)
 }
 
-fn fail(log: &Log, line: &str, code: u8) -> ExitCode {
+fn fail(log: &ServiceLog, line: &str, code: u8) -> ExitCode {
     log.say(line);
     ExitCode::from(code)
 }

@@ -22,7 +22,7 @@ use crate::{
     net::{OpenConnections, OpenConnectionsSettings, Phase, Server},
     router::{self, Endpoints},
     store::{RequestTime, Store, StoreSettings},
-    telemetry::{Log, Metrics},
+    telemetry::{Metrics, ServiceLog},
 };
 
 /// How long to wait before a database that was not there is tried again.
@@ -62,7 +62,7 @@ pub enum RunError {
 /// See [`RunError`].
 pub async fn run(
     config: &Config,
-    log: &Log,
+    log: &ServiceLog,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let listeners = Listeners::open(config)?;

@@ -2,8 +2,6 @@
 
 use std::{cell::Cell, env, fs, io, path::Path};
 
-use crate::SettingsError;
-
 /// What is wrong with a line. The line itself is not shown: it may hold a password.
 const EXPECTED: &str = "cannot be read: expected NAME=value, with 'single quotes' around a value with spaces or backslashes";
 
@@ -13,8 +11,8 @@ const EXPECTED: &str = "cannot be read: expected NAME=value, with 'single quotes
 /// Returns what to tell about a file that is there and cannot be read.
 ///
 /// # Errors
-/// A line cannot be read; it is named by its number.
-pub(crate) fn load() -> Result<Option<String>, SettingsError> {
+/// One line: which line cannot be read, by its number.
+pub(crate) fn load() -> Result<Option<String>, String> {
     let file = Path::new(".env");
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
@@ -27,11 +25,11 @@ pub(crate) fn load() -> Result<Option<String>, SettingsError> {
             )));
         }
     };
-    let wrong = |(line, why)| SettingsError::invalid(format!(".env: line {line} {why}"));
+    let wrong = |(line, why)| format!(".env: line {line} {why}");
     let settings = parse(&bytes).map_err(wrong)?;
     // The library may set variables, which here would take code that is marked unsafe.
     dotenvy::from_read_override(unset(settings).as_bytes())
-        .map_err(|error| SettingsError::invalid(format!(".env: {}", kind(&error))))?;
+        .map_err(|error| format!(".env: {}", kind(&error)))?;
     Ok(None)
 }
 

@@ -80,7 +80,7 @@ pub fn read(
         return Ok(Settings { matches, note });
     }
     // Before the command is made: clap reads the environment while it is.
-    let note = dotenv::load()?;
+    let note = dotenv::load().map_err(SettingsError::Invalid)?;
     let matches = without_variables(command(), OsStr::is_empty).try_get_matches_from(arguments);
     let matches = matches.map_err(explain)?;
     Ok(Settings { matches, note })

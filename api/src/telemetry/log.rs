@@ -24,9 +24,9 @@ pub enum LogFormat {
 
 /// Standard error, which everything that kvd says goes through. The end of it waits until the last lines
 /// are written, unless nothing takes them.
-pub struct Log(LogQueue);
+pub struct ServiceLog(LogQueue);
 
-impl Log {
+impl ServiceLog {
     /// To begin with, for single lines.
     pub fn open() -> Self {
         Self(LogQueue::to(std::io::stderr()))
@@ -79,7 +79,7 @@ impl Log {
     }
 }
 
-impl Drop for Log {
+impl Drop for ServiceLog {
     fn drop(&mut self) {
         self.0.flush();
     }

@@ -15,7 +15,7 @@ mod repeated_lines;
 mod request_id;
 pub(crate) mod target;
 
-pub use self::log::{Log, LogFormat};
+pub use self::log::{LogFormat, ServiceLog};
 pub(crate) use self::{
     metrics::{InFlight, Metrics},
     request_id::{RequestId, X_REQUEST_ID, about_request, within_request},
