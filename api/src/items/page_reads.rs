@@ -25,7 +25,7 @@ use super::{
     paging::PageRequest,
 };
 use crate::{
-    http::{Arrival, MemoryBudget, client_network, is_exempt},
+    http::{Arrival, MemoryBudget, Reservation, client_network, is_exempt},
     store::{Error, ReadQuery, Reply, RequestTime, Store, StoreSettings},
 };
 
@@ -221,8 +221,7 @@ impl PageReader {
     ) {
         let mut replies = Vec::new();
         let text = loop {
-            let reserved = self.memory.reserve(page.0, need.memory, deadline).await;
-            let turn = self.turn(deadline).await;
+            let place = self.place(page.0, need, deadline).await;
             let joined = within(&self.large, |large| large.remove(&page));
             if let Some(joined) = joined {
                 need = joined.need;
@@ -232,10 +231,9 @@ impl PageReader {
             if replies.is_empty() {
                 return;
             }
-            let (reserved, turn) = match (reserved, turn) {
-                (Ok(reserved), Ok(turn)) => (reserved, turn),
-                (Err(no_memory), _) => break Err(no_memory.into()),
-                (_, Err(error)) => break Err(error),
+            let (reserved, turn) = match place {
+                Ok(place) => place,
+                Err(error) => break Err(error),
             };
             let read = match self.large_page(&page.1, need, turn).await {
                 Ok(read) => read,
@@ -253,6 +251,17 @@ impl PageReader {
         for reply in replies {
             reply.conclude(text.clone());
         }
+    }
+
+    /// Memory for a large page, and then the turn to read it.
+    async fn place(
+        &self,
+        client: IpAddr,
+        need: PageNeed,
+        deadline: Instant,
+    ) -> Result<(Reservation, SemaphorePermit<'_>), Error> {
+        let reserved = self.memory.reserve(client, need.memory, deadline).await?;
+        Ok((reserved, self.turn(deadline).await?))
     }
 
     /// A page for which memory is reserved.

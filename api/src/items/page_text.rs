@@ -29,14 +29,14 @@ pub(super) struct PageNeed {
 }
 
 /// How many bytes a page has.
-struct PageSize {
+struct PageBytes {
     values: usize,
     largest_value: usize,
     /// Of the text, if nothing in it is escaped.
     usual_text: usize,
 }
 
-impl PageSize {
+impl PageBytes {
     fn of(page: &Page) -> Self {
         let value = |item: &ListedItem| item.value.as_ref().map_or(0, String::len);
         let keys: usize = page.items.iter().map(|item| item.key.len()).sum();
@@ -58,11 +58,11 @@ impl PageSize {
 impl PageNeed {
     /// What a page needs of which some values stayed in the database.
     pub(super) fn of(page: &Page) -> Self {
-        let size = PageSize::of(page);
+        let size = PageBytes::of(page);
         Self::with_text(&size, size.usual_text, page.total)
     }
 
-    fn with_text(size: &PageSize, text: usize, total: Option<u64>) -> Self {
+    fn with_text(size: &PageBytes, text: usize, total: Option<u64>) -> Self {
         Self {
             memory: size.values + text,
             largest_value: size.largest_value,
@@ -74,7 +74,7 @@ impl PageNeed {
 impl PageText {
     /// The text of a small page, and what it would need if it was read again.
     pub(super) fn small(page: Page, request: &PageRequest) -> (Self, PageNeed) {
-        let (size, total, next) = (PageSize::of(&page), page.total, page.next.clone());
+        let (size, total, next) = (PageBytes::of(&page), page.total, page.next.clone());
         let body = PageBody::new(page, &request.paging, request.listing.limit);
         let text = json_within(&body, size.usual_text)
             .unwrap_or_else(|| json_of_length(&body, json_length(&body)));
@@ -93,7 +93,7 @@ impl PageText {
         request: &PageRequest,
         reserved: Reservation,
     ) -> Result<Self, PageNeed> {
-        let (size, total, next) = (PageSize::of(&page), page.total, page.next.clone());
+        let (size, total, next) = (PageBytes::of(&page), page.total, page.next.clone());
         let body = PageBody::new(page, &request.paging, request.listing.limit);
         let enlarged = |reserved: Reservation, text| {
             let need = PageNeed::with_text(&size, text, total);

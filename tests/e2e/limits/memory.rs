@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::{
-    Env, Kvd, item,
+    Env, Kvd, Wire, item,
     kvd::setting,
     load::until,
     pace::stretched,
     process::{Output, resident},
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, task::JoinHandle};
 
 use super::slow_readers;
 
@@ -69,6 +69,12 @@ async fn values_of_all_sizes_are_read_as_they_were_written(env: Env) {
         assert_eq!(other.expect(412).etag(), *etag);
     }
     written.sort();
+    assert_listed(&kvd, &written).await;
+    all_is_given_back(&kvd).await;
+}
+
+/// All pages hold what was written, in the order of the keys.
+async fn assert_listed(kvd: &Kvd, written: &[(String, String, String)]) {
     for (query, total) in [("", json!(written.len())), ("&count=none", json!(null))] {
         for (size, pages) in [(20, 2), (100, 1)] {
             let mut listed = Vec::new();
@@ -79,13 +85,12 @@ async fn values_of_all_sizes_are_read_as_they_were_written(env: Env) {
                 listed.extend(page["items"].as_array().expect("items").clone());
             }
             assert_eq!(listed.len(), written.len());
-            for (item, (key, value, _)) in listed.iter().zip(&written) {
+            for (item, (key, value, _)) in listed.iter().zip(written) {
                 assert_eq!(item["key"], *key);
                 assert!(item["value"] == *value, "{key}");
             }
         }
     }
-    all_is_given_back(&kvd).await;
 }
 
 /// What kvd takes at most while others are served.
@@ -130,6 +135,26 @@ async fn unread_answers_of_a_value_of_escaped_characters_are_bounded(env: Env) {
     assert!(read.body.len() > 6 * VALUE);
 }
 
+/// Begins 300 requests, and sends the body of each as far as kvd takes it.
+async fn send_300(kvd: &Kvd, head: &str, piece: &[u8], pieces: usize) -> Vec<JoinHandle<Wire>> {
+    let mut bodies = Vec::new();
+    for _ in 0..300 {
+        let mut wire = kvd.wire().await;
+        let (head, piece) = (head.to_owned(), piece.to_owned());
+        bodies.push(tokio::spawn(async move {
+            wire.send(head).await;
+            for _ in 0..pieces {
+                // kvd does not read on while it has no memory for it, and in the end answers.
+                if wire.try_send(&piece).await.is_err() {
+                    break;
+                }
+            }
+            wire
+        }));
+    }
+    bodies
+}
+
 /// Sends 300 bodies up to their last byte; `chunk` is what is before and after each 64 KiB of them.
 async fn stopping_bodies_are_bounded(env: &Env, kvd: &Kvd, framing: &str, chunked: bool) {
     const BODY: usize = 1_500_000;
@@ -143,21 +168,7 @@ async fn stopping_bodies_are_bounded(env: &Env, kvd: &Kvd, framing: &str, chunke
         true => [format!("{PIECE:x}\r\n").as_bytes(), &[b' '; PIECE], b"\r\n"].concat(),
         false => vec![b' '; PIECE],
     };
-    let mut bodies = Vec::new();
-    for _ in 0..300 {
-        let mut wire = kvd.wire().await;
-        let (head, piece) = (head.clone(), piece.clone());
-        bodies.push(tokio::spawn(async move {
-            wire.send(head).await;
-            for _ in 0..BODY / PIECE {
-                // kvd does not read on while it has no memory for it, and in the end answers.
-                if wire.try_send(&piece).await.is_err() {
-                    break;
-                }
-            }
-            wire
-        }));
-    }
+    let bodies = send_300(kvd, &head, &piece, BODY / PIECE).await;
     let most = most_resident(kvd, "other").await;
     env.note(format!("{} MiB more", most.saturating_sub(before) / MIB));
     assert!(
@@ -186,23 +197,28 @@ async fn bodies_of_unknown_length_that_stop_are_bounded(env: Env) {
     stopping_bodies_are_bounded(&env, &kvd, "Transfer-Encoding: chunked", true).await;
 }
 
+/// Stores this many of the largest values.
+pub(super) async fn seed(env: &Env, count: usize) {
+    let (count, bytes) = (count.to_string(), LARGEST.to_string());
+    let args = [
+        "seed",
+        "--prefix",
+        "k-",
+        "--count",
+        &count,
+        "--value-bytes",
+        &bytes,
+    ];
+    let _seeded = env.kvctl(args).await.expect(0);
+}
+
 async fn a_page_larger_than_the_budget_takes_all_of_it(env: Env) {
     let kvd = env.kvd().arg("--memory-budget", "4MiB").start().await;
     assert_eq!(
         kvd.metric("kvd_memory_budget_bytes").await,
         4.0 * MIB as f64
     );
-    let (count, bytes) = ("40", LARGEST.to_string());
-    let seed = [
-        "seed",
-        "--prefix",
-        "k-",
-        "--count",
-        count,
-        "--value-bytes",
-        &bytes,
-    ];
-    let _seeded = env.kvctl(seed).await.expect(0);
+    seed(&env, 40).await;
     let _small = kvd.create("small", "x").await;
     let page = kvd.get("/items/?page_size=100").await.expect(200);
     assert!(page.body.len() > 40 * LARGEST);

@@ -10,7 +10,10 @@ use tests::{
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{memory::all_is_given_back, slow_readers};
+use super::{
+    memory::{all_is_given_back, seed},
+    slow_readers,
+};
 
 tests::list! {
     Once =>
@@ -30,17 +33,7 @@ const BUDGET: &str = "32MiB";
 async fn filled(env: &Env, trusted: &str) -> Kvd {
     let kvd = env.kvd().arg("--memory-budget", BUDGET);
     let kvd = kvd.arg("--trusted-proxies", trusted).start().await;
-    let (count, bytes) = (ITEMS.to_string(), LARGEST.to_string());
-    let seed = [
-        "seed",
-        "--prefix",
-        "k-",
-        "--count",
-        &count,
-        "--value-bytes",
-        &bytes,
-    ];
-    let _seeded = env.kvctl(seed).await.expect(0);
+    seed(env, ITEMS).await;
     let _small = kvd.create("small", "x").await;
     kvd
 }
