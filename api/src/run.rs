@@ -9,7 +9,6 @@ use std::{
 
 use database::{Connector, Engine, Failure, SessionSettings};
 use migration::{HandMade, MigrateError};
-use sea_orm::DatabaseConnection;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
@@ -73,7 +72,8 @@ pub async fn run(
     let embedded = config.database_url().engine() == Engine::Sqlite;
     let migrate_first = embedded && (config.migrate || config.dev);
     if migrate_first {
-        migration::up(&migration_connection(config)?, |_| ()).await?;
+        let connection = migration_connector(config)?.connection(config.request_timeout);
+        migration::up(&connection, |_| ()).await?;
     }
     let metrics = Arc::new(Metrics::new());
     log.register(&metrics);
@@ -182,26 +182,35 @@ fn store_settings(config: &Config) -> StoreSettings {
 }
 
 /// A migration may take its time.
-fn migration_connection(config: &Config) -> Result<DatabaseConnection, sea_orm::DbErr> {
+fn migration_connector(config: &Config) -> Result<Connector, sea_orm::DbErr> {
     let settings = SessionSettings {
         statement_timeout: None,
         lock_timeout: Duration::from_mins(1),
         create_file: true,
         ..store_settings(config).session()
     };
-    let connector = Connector::new(config.database_url(), &settings)?;
-    Ok(connector.connection(config.request_timeout))
+    Connector::new(config.database_url(), &settings)
 }
 
 /// The service is live, but not ready, while its database is not there.
 async fn migrate_when_reachable(config: &Config) -> Result<(), RunError> {
-    let database = migration_connection(config)?;
+    let connector = migration_connector(config)?;
+    let database = connector.connection(config.request_timeout);
     let mut said = false;
     loop {
         let adopting = |table: HandMade| {
             tracing::info!(rows = table.rows, "adopting a table items made by hand");
         };
-        match migration::up(&database, adopting).await {
+        let done = async {
+            // SeaORM's connection would repeat the driver's words, which may show a part of a password.
+            connector
+                .open(config.request_timeout)
+                .await?
+                .close()
+                .await?;
+            migration::up(&database, adopting).await
+        };
+        match done.await {
             Ok(done) => {
                 tracing::info!(applied = ?done.applied, adopted = done.adopted, "migrated");
                 return Ok(());

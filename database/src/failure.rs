@@ -97,9 +97,18 @@ impl Failure {
     }
 }
 
+/// What is said instead of the driver's words, which show a character of the password.
+const PROHIBITED: &str = "the driver cannot log in by SCRAM with this user name and password: one of them has a \
+     character that SASLprep (RFC 4013) prohibits, as it does most emoji; choose one without";
+
 /// The error of a connection that could not be made, or that sent no statement.
 pub(crate) fn connection_error(error: sqlx::Error) -> DbErr {
-    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
+    DbErr::Conn(match error {
+        sqlx::Error::Configuration(cause) if cause.to_string().contains("saslprep") => {
+            RuntimeErr::Internal(PROHIBITED.to_owned())
+        }
+        error => RuntimeErr::SqlxError(error.into()),
+    })
 }
 
 /// The error of a statement that was sent.
@@ -290,6 +299,18 @@ mod tests {
         assert_eq!(of_trigger, Failure::Refused);
         let of_trigger = sqlite_failure("2067".into(), "UNIQUE constraint failed: audit.key");
         assert_eq!(of_trigger, Failure::Refused);
+    }
+
+    #[test]
+    fn no_character_of_a_password_is_shown() {
+        let said = "Failed to saslprep password: Error(ProhibitedCharacter('\u{1f980}'))";
+        let error = connection_error(sqlx::Error::Configuration(said.into()));
+        assert_eq!(Failure::of(&error), Failure::NoConnection);
+        let shown = format!("{error} {error:?}");
+        assert!(
+            shown.contains("SASLprep") && !shown.contains("1f980"),
+            "{shown}"
+        );
     }
 
     #[test]

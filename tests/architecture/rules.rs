@@ -7,7 +7,6 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("entity", &["database"]),
     ("migration", &["database"]),
     ("database", &[]),
-    ("saslprep", &[]),
     ("settings", &[]),
     (
         "tests",

@@ -129,42 +129,51 @@ fn default_host(port: u16) -> String {
     (*directory.unwrap_or(&"localhost")).to_owned()
 }
 
+/// A parameter that only has values which the driver obeys without knowing it.
+struct Fixed {
+    name: &'static str,
+    variable: &'static str,
+    allowed: &'static [&'static str],
+    otherwise: &'static str,
+}
+
+const FIXED: [Fixed; 3] = [
+    Fixed {
+        name: "channel_binding",
+        variable: "PGCHANNELBINDING",
+        allowed: &["prefer", "disable"],
+        otherwise: "can only be prefer or disable: the driver cannot bind; sslmode=verify-full tells it the server",
+    },
+    Fixed {
+        name: "target_session_attrs",
+        variable: "PGTARGETSESSIONATTRS",
+        allowed: &["any"],
+        otherwise: "can only be any: there is one host, and it is taken as it is",
+    },
+    Fixed {
+        name: "gssencmode",
+        variable: "PGGSSENCMODE",
+        allowed: &["disable", "prefer"],
+        otherwise: "can only be disable or prefer: the driver has TLS only (sslmode)",
+    },
+];
+
 /// Takes out what the driver does not know, if it is what the driver does anyway.
 fn check_parameters(
     url: &mut ServerUrl,
     variable: &impl Fn(&str) -> Option<String>,
 ) -> Result<(), InvalidDatabaseUrl> {
-    let given = [
-        (
-            "client_encoding",
-            None,
-            &["utf8", "utf-8", "auto"][..],
-            "can only be UTF8: under another, bytes would mean other characters",
-        ),
-        (
-            "channel_binding",
-            variable("PGCHANNELBINDING"),
-            &["prefer", "disable"],
-            "can only be prefer or disable: the driver cannot bind; sslmode=verify-full tells it the server",
-        ),
-        (
-            "target_session_attrs",
-            variable("PGTARGETSESSIONATTRS"),
-            &["any"],
-            "can only be any: there is one host, and it is taken as it is",
-        ),
-        (
-            "gssencmode",
-            variable("PGGSSENCMODE"),
-            &["disable", "prefer"],
-            "can only be disable or prefer: the driver has TLS only (sslmode)",
-        ),
-    ];
-    for (name, by_variable, allowed, otherwise) in given {
-        if let Some(value) = first([url.take(name), by_variable])
-            && !allowed.contains(&value.to_ascii_lowercase().as_str())
-        {
-            return Err(InvalidDatabaseUrl::Value(name, otherwise));
+    let is_of = |value: String, allowed: &[&str]| allowed.contains(&&*value.to_ascii_lowercase());
+    // Not PGCLIENTENCODING, which is for what libpq shows on a terminal, and which the driver does not read.
+    let encoding = url.take("client_encoding");
+    if encoding.is_some_and(|encoding| !is_of(encoding, &["utf8", "utf-8", "auto"])) {
+        let why = "can only be UTF8: under another, bytes would mean other characters";
+        return Err(InvalidDatabaseUrl::Value("client_encoding", why));
+    }
+    for fixed in FIXED {
+        let value = first([url.take(fixed.name), variable(fixed.variable)]);
+        if value.is_some_and(|value| !is_of(value, fixed.allowed)) {
+            return Err(InvalidDatabaseUrl::Value(fixed.name, fixed.otherwise));
         }
     }
     match variable("PGSSLMODE").filter(|mode| !mode.is_empty()) {

@@ -18,18 +18,22 @@ use tests::{
     program::{Program, RunningProgram},
 };
 
-use crate::faults::{
-    contract::{
-        AT_ONCE, assert_as_told, assert_back, assert_pool_whole, assert_unavailable, in_time,
-        kvd as quick_to_give_up,
+use crate::{
+    faults::{
+        contract::{
+            AT_ONCE, assert_as_told, assert_back, assert_pool_whole, assert_unavailable, in_time,
+            kvd as quick_to_give_up,
+        },
+        sessions::writers,
     },
-    sessions::writers,
+    operating::session_variables::{OTHERWISE, assert_items, set_otherwise},
 };
 
 tests::list! {
     Only(Engine::Postgres) =>
         in_transaction_mode_many_share_few_sessions,
         in_session_mode_too,
+        what_a_database_has_set_changes_no_answer_there_either,
         a_locked_key_keeps_only_its_own_writers_waiting,
         a_session_that_was_idle_keeps_its_place_among_those_that_wait,
         without_the_parameter_kvd_is_refused_and_says_why,
@@ -134,6 +138,17 @@ async fn in_session_mode_too(env: Env) {
         .arg("--database-max-connections", SESSIONS.to_string())
         .arg("--request-timeout", "50s");
     all_is_right(&env, &[kvd.start().await]).await;
+}
+
+/// Each transaction sets what a session of its own would have.
+async fn what_a_database_has_set_changes_no_answer_there_either(env: Env) {
+    let pgbouncer = pgbouncer(&env, shown());
+    set_otherwise(&env, env.database(), &OTHERWISE).await;
+    // Time to say otherwise: until then a statement has what the database gives it.
+    let time = [("statement_timeout", "10s"), ("lock_timeout", "10s")];
+    set_otherwise(&env, env.database(), &time).await;
+    let kvd = patient(&env, &pgbouncer.url).await;
+    assert_items(&kvd).await;
 }
 
 /// Forty clients at once, through all of these.
