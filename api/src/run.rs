@@ -35,9 +35,9 @@ const OWN_DESCRIPTORS: usize = 32;
 /// … and for each connection to the database: SQLite's files are three.
 const SESSION_DESCRIPTORS: usize = 3;
 
-/// How many clients that may be gone are waited for, for each connection to the database: a quarter of the
+/// How many requests are worked on whose clients may be gone, for each connection to the database: an eighth of the
 /// calls that may wait for one.
-const HALF_CLOSED: usize = 32;
+const HALF_CLOSED: usize = 16;
 
 /// How long to wait for the connections to the database to end.
 const CLOSE_TIME: Duration = Duration::from_secs(1);

@@ -68,6 +68,8 @@ struct ActivityTimes {
     /// How long the client may take over the answer.
     answer_time: Duration,
     had_request: bool,
+    /// The client has closed its sending side.
+    half_closed: bool,
     /// What the client still sends after the answer is not wanted.
     drains: bool,
 }
@@ -102,6 +104,7 @@ impl Default for Activity {
                 answer_begun: None,
                 answer_time: ANSWER_TIME,
                 had_request: false,
+                half_closed: false,
                 drains: false,
             }),
             dismissed: Notify::new(),
@@ -197,6 +200,15 @@ impl Activity {
                 times.since = Instant::now();
             }
         });
+    }
+
+    /// The client has closed its sending side; says whether that is new.
+    pub(super) fn half_closes(&self) -> bool {
+        self.times(|times| !std::mem::replace(&mut times.half_closed, true))
+    }
+
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.times(|times| times.half_closed)
     }
 
     /// The client took some of what we have to send, or nothing.

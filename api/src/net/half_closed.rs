@@ -1,7 +1,8 @@
 //! Clients that have closed their sending side and wait for an answer.
 //!
 //! Whether such a client still listens cannot be told before it is answered. Many that do not must not keep the
-//! database from everybody else, so there is a bound on how many are waited for.
+//! database from everybody else, so only some of their requests are worked on: those that had ended when they came
+//! take turns, and of those whose clients end later some are given up.
 
 use std::{
     collections::HashMap,
@@ -9,11 +10,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::activity::Activity;
 
-/// Those of all listeners, the one that waits for longest first.
+/// Those of all listeners.
 pub(super) struct HalfClosed {
     most: usize,
+    /// For clients that had ended when their request came.
+    turns: Semaphore,
+    /// Those that have ended since, the one that waits for longest first.
     waiting: Mutex<Vec<(IpAddr, Activity)>>,
 }
 
@@ -21,6 +27,7 @@ impl HalfClosed {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
+            turns: Semaphore::new(most),
             waiting: Mutex::default(),
         }
     }
@@ -56,6 +63,13 @@ pub(super) struct EndOfInput {
 }
 
 impl EndOfInput {
+    /// Its turn, after those of all who have ended before.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // They are never closed.
+        self.list.turns.acquire().await.ok()
+    }
+
+    /// The client has closed its sending side while it waited.
     pub(super) fn tell(&self, activity: &Activity) {
         self.list.enter(self.client, activity.clone());
     }
@@ -63,6 +77,10 @@ impl EndOfInput {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn waiting() -> Activity {
@@ -81,6 +99,18 @@ mod tests {
         }
         let given_up = all.map(|(_, activity)| activity.is_given_up());
         assert_eq!(given_up, [false, true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn those_that_had_ended_take_turns() {
+        let list = Arc::new(HalfClosed::new(1));
+        let client = "192.0.2.1".parse().unwrap();
+        let ended = EndOfInput { list, client };
+        let first = ended.turn().await;
+        let mut second = pin!(ended.turn());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(second.await.is_some());
     }
 
     #[test]

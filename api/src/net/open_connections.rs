@@ -48,7 +48,8 @@ struct SharedConnections {
 pub(crate) struct OpenConnectionsSettings {
     /// The most connections that there are descriptors for.
     pub descriptors: usize,
-    /// The most clients that wait for an answer after they have closed their sending side.
+    /// The most requests that are worked on whose clients had closed their sending side, and whose clients have
+    /// done so since.
     pub half_closed: usize,
     /// What counts as one client.
     pub client: fn(IpAddr) -> IpAddr,

@@ -175,8 +175,9 @@ impl Connections {
             };
             let activity = open.registered.activity.clone();
             let end_of_input = open.registered.end_of_input.clone();
-            let stream = TrackedStream::new(stream, activity.clone(), refuse, end_of_input);
-            absorb_self_wakes(connection::serve(stream, answer, phase, activity)).await;
+            let stream = TrackedStream::new(stream, activity.clone(), refuse, end_of_input.clone());
+            let serve = connection::serve(stream, answer, phase, activity, end_of_input);
+            absorb_self_wakes(serve).await;
             drop(open);
         });
     }

@@ -33,8 +33,6 @@ pub(super) struct TrackedStream {
     refuse: Refuse,
     refusal: Option<Refusal>,
     end_of_input: EndOfInput,
-    /// The client has closed its sending side while it waited for an answer.
-    half_closed: bool,
     /// How much may still be drained, once the last answer has been sent.
     draining: Option<usize>,
 }
@@ -52,26 +50,28 @@ impl TrackedStream {
             refuse,
             refusal: None,
             end_of_input,
-            half_closed: false,
             draining: None,
         }
     }
 
     /// Whether the client is gone. The end of its input does not say so, a reset does, and hyper reads nothing
     /// that would tell while it waits for an answer of ours.
-    fn is_reset(&mut self, context: &mut Context<'_>) -> bool {
+    fn is_reset(&self, context: &mut Context<'_>) -> bool {
         // The task is woken when input, its end or a reset comes.
         if self.stream.poll_read_ready(context).is_pending() {
             return false;
         }
-        let ready = self.stream.ready(Interest::READABLE).now_or_never();
-        let ended = matches!(ready, Some(Ok(ready)) if ready.is_read_closed());
-        if ended && !self.half_closed && self.activity.awaits_answer() {
-            self.half_closed = true;
+        if self.has_ended() && self.activity.awaits_answer() && self.activity.half_closes() {
             self.end_of_input.tell(&self.activity);
         }
         let ready = self.stream.ready(Interest::WRITABLE).now_or_never();
         matches!(ready, Some(Ok(ready)) if ready.is_write_closed())
+    }
+
+    /// Whether the client has closed its sending side, though not all may have been read.
+    fn has_ended(&self) -> bool {
+        let ready = self.stream.ready(Interest::READABLE).now_or_never();
+        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Reads until the client has said all, or too much.
@@ -100,6 +100,9 @@ impl AsyncRead for TrackedStream {
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
             self.activity.received();
+            if self.has_ended() {
+                self.activity.half_closes();
+            }
         }
         polled
     }
@@ -148,7 +151,7 @@ impl AsyncWrite for TrackedStream {
     }
 
     /// There is nothing to flush, but hyper asks whenever it is polled.
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match self.is_reset(context) {
             true => Err(io::ErrorKind::ConnectionReset.into()),
             false => Ok(()),
