@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::{
     config::Config,
     http::{
-        Arrival, BodyLimits, CatchErrors, CheckHost, HostSettings, HttpMetrics, MemoryBudget,
+        Arrival, BodyLimits, CatchErrors, CheckHead, HostSettings, HttpMetrics, MemoryBudget,
         Observe, ObserveSettings, Problem, RequestCheck, Route, UnreadBody,
     },
     items::Items,
@@ -145,11 +145,11 @@ impl Middleware {
             limiter,
             metrics: self.limiter_metrics.clone(),
         };
-        let named = CheckHost {
+        let checked = CheckHead {
             inner: limited,
-            settings: hosts,
+            hosts,
         };
-        let drained = UnreadBody { inner: named };
+        let drained = UnreadBody { inner: checked };
         Observe {
             inner: drained,
             settings: self.settings.clone(),

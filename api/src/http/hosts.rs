@@ -10,7 +10,7 @@ use std::{
 };
 
 use poem::{
-    Endpoint, IntoResponse, Request, Response, Result,
+    Request,
     http::{HeaderValue, Method, Version, header},
 };
 
@@ -74,45 +74,22 @@ pub(crate) struct HostSettings {
 }
 
 impl HostSettings {
+    /// # Errors
+    /// A 400 if the host is missing or malformed, and a 421 if it is another one's.
+    pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
+        match host(request)? {
+            Some(Host::Name(name)) if !self.answers_to(name, peer(request)) => {
+                Err(misdirected(name))
+            }
+            Some(Host::Name(_) | Host::Address) | None => Ok(()),
+        }
+    }
+
     fn answers_to(&self, name: &str, peer: IpAddr) -> bool {
         !self.loopback
             || is_localhost(name)
             || self.allowed_hosts.contains(name)
             || self.allowed_hosts.0.is_empty() && self.trusted_proxies.contains(peer)
-    }
-}
-
-/// Refuses requests whose host is missing, malformed (400) or another one's (421).
-pub(crate) struct CheckHost<E> {
-    pub inner: E,
-    pub settings: HostSettings,
-}
-
-impl<E: Endpoint<Output = Response>> Endpoint for CheckHost<E> {
-    type Output = Response;
-
-    async fn call(&self, request: Request) -> Result<Response> {
-        match self.check(&request) {
-            Ok(()) => self.inner.call(request).await,
-            Err(problem) => {
-                let mut response = problem.into_response();
-                // Also a 400 says nothing of items here, whatever its path.
-                let headers = response.headers_mut();
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                Ok(response)
-            }
-        }
-    }
-}
-
-impl<E> CheckHost<E> {
-    fn check(&self, request: &Request) -> Result<(), Problem> {
-        match host(request)? {
-            Some(Host::Name(name)) if !self.settings.answers_to(name, peer(request)) => {
-                Err(misdirected(name))
-            }
-            Some(Host::Name(_) | Host::Address) | None => Ok(()),
-        }
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! - `route`: the resource at a path; `arrival`: what is found out once about a request.
 //! - `client_address`: whose request it is; `hosts`: whether it is meant for this kvd.
-//! - The middleware: `observe` (log and metrics), `unread_body`, `catch_errors` with `request_check` and
-//!   `message_check`.
+//! - The middleware: `observe` (log and metrics), `unread_body`, `check_head`, `catch_errors` with `request_check`.
 //! - What a handler takes: `param`, `query`, `entity_tags`, and `json` with `body_headers`, which is received as a
 //!   `body`; `percent` decodes. What it answers: `json_text`. Both in bounded `memory`.
 //! - `problem` with its `problem_code`: every error as a document; `failed`: those of an operation;
@@ -15,6 +14,7 @@ mod arrival;
 mod body;
 mod body_headers;
 mod catch_errors;
+mod check_head;
 mod client_address;
 mod entity_tags;
 mod failed;
@@ -23,7 +23,6 @@ mod json;
 mod json_text;
 mod memory;
 mod memory_ledger;
-mod message_check;
 mod metrics;
 mod observe;
 mod param;
@@ -42,10 +41,11 @@ pub(crate) use self::{
     body::BodyLimits,
     body_headers::IDENTITY,
     catch_errors::CatchErrors,
+    check_head::CheckHead,
     client_address::client_network,
     entity_tags::EntityTags,
     failed::{Described, Failed, Operation},
-    hosts::{CheckHost, HostSettings, misdirected},
+    hosts::{HostSettings, misdirected},
     json::Json,
     json_text::{JsonText, is_exempt, json_length, json_of_length, json_within, small_json},
     memory::{BESIDE_VALUE, EXEMPT_BYTES, MemoryBudget, Reservation},

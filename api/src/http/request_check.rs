@@ -1,4 +1,4 @@
-//! What must hold before a request gets to its route: the path names something, the method is one
+//! What must hold before a request gets to its route: the target names something, the method is one
 //! of its own, and the query says nothing it does not know or says twice.
 //!
 //! Afterwards `HEAD` is `GET` (the server leaves the body out), and a query of an item route is
@@ -10,10 +10,16 @@ use poem_openapi::{
     registry::{MetaOperation, MetaParamIn},
 };
 
-use super::{
-    arrival::Arrival, message_check::check_message, problem::Problem, problem_code::Code,
-    query::Query, route::Route,
-};
+use super::{arrival::Arrival, problem::Problem, problem_code::Code, query::Query, route::Route};
+
+/// All methods that any resource has.
+const METHODS: [Method; 5] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+];
 
 /// An operation of the document, as far as requests are checked against it.
 struct CheckedOperation {
@@ -38,7 +44,7 @@ impl RequestCheck {
 
     /// The request as its route expects it.
     pub(crate) fn check(&self, mut request: Request) -> Result<Request, Problem> {
-        check_message(&request)?;
+        check_target(&request)?;
         let Arrival { route, .. } = Arrival::of(&request);
         match route {
             Route::BelowItems => {
@@ -93,6 +99,17 @@ impl CheckedOperation {
                 .map(|parameter| parameter.name)
                 .collect(),
         }
+    }
+}
+
+/// Whether the target names a resource (RFC 9112, 3.2).
+fn check_target(request: &Request) -> Result<(), Problem> {
+    match request.uri().path() {
+        // What follows is no HTTP to a client that believes in its tunnel.
+        _ if request.method() == Method::CONNECT => Err(method_not_allowed(&METHODS).with_close()),
+        "*" if request.method() == Method::OPTIONS => Err(method_not_allowed(&METHODS)),
+        path if path.starts_with('/') => Ok(()),
+        _ => Err(Problem::invalid("The request target is no path.")),
     }
 }
 

@@ -155,7 +155,7 @@ impl Connections {
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let (endpoint, phase) = (self.endpoint.clone(), self.phase.clone());
-        let open = OpenConnection {
+        let open = ServedConnection {
             _permit: permit,
             registered: self.open.enter(self.address, peer),
         };
@@ -185,7 +185,7 @@ impl Connections {
 
 /// What a connection holds while it is open. The permit is given back first, so that who hears of the
 /// closing finds it.
-struct OpenConnection {
+struct ServedConnection {
     _permit: OwnedSemaphorePermit,
     registered: Registered,
 }

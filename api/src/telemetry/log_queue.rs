@@ -28,14 +28,14 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct LogQueue(Arc<Shared>);
 
 struct Shared {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingLines>,
     filled: Condvar,
     emptied: Condvar,
     dropped: IntCounter,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct WaitingLines {
     lines: Vec<u8>,
     /// Lines dropped since; until these are taken all others follow them, so that no gap is within them.
     dropped: u64,
@@ -120,7 +120,7 @@ impl LogQueue {
         mem::take(&mut waiting.dropped)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WaitingLines> {
         let waiting = self.0.waiting.lock();
         waiting.unwrap_or_else(PoisonError::into_inner)
     }

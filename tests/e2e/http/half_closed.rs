@@ -26,7 +26,7 @@ const IN_FLIGHT: &str = "kvd_http_requests_in_flight";
 
 fn write(line: &str, body: &str) -> String {
     format!(
-        "{line} HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "{line} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
@@ -49,17 +49,17 @@ async fn a_client_that_has_said_all_is_answered(env: Env) {
         let updated = ask(write(&line, "{\"value\":\"b\"}")).await.expect(200);
         assert_eq!(updated.member("value"), "b");
         let head = format!(
-            "{line} HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json\r\n\
+            "{line} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Transfer-Encoding: chunked\r\n\r\n"
         );
         let chunks = "a\r\n{\"value\":\"\r\n3\r\nc\"}\r\n0\r\n\r\n";
         let chunked = ask(head + chunks).await.expect(200);
         assert_eq!(chunked.member("value"), "c");
-        let read = format!("GET /items/{n} HTTP/1.1\r\nHost: kvd\r\n\r\n");
+        let read = format!("GET /items/{n} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(ask(read).await.expect(200).member("value"), "c");
-        let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: kvd\r\n\r\n";
+        let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let _page = ask(list.to_owned()).await.expect(200);
-        let delete = format!("DELETE /items/{n} HTTP/1.1\r\nHost: kvd\r\n\r\n");
+        let delete = format!("DELETE /items/{n} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let _deleted = ask(delete).await.expect(204);
         let mut checker = kvd.wire().await;
         checker.send("GET /livez HTTP/1.0\r\n\r\n").await;
@@ -73,7 +73,7 @@ async fn all_pipelined_requests_are_answered_before_the_end(env: Env) {
     const REQUESTS: usize = 2000;
     let kvd = env.start().await;
     let mut wire = kvd.wire().await;
-    let one = "GET /items/?count=none HTTP/1.1\r\nHost: kvd\r\n\r\n";
+    let one = "GET /items/?count=none HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for _ in 0..REQUESTS / 100 {
         wire.send(one.repeat(100)).await;
         for _ in 0..50 {
@@ -96,7 +96,7 @@ async fn a_page_that_is_coming_comes_to_its_end(env: Env) {
         let _created = kvd.create(&format!("k-{n}"), &value).await;
     }
     let mut wire = kvd.wire().await;
-    wire.send("GET /items/?page_size=100 HTTP/1.1\r\nHost: kvd\r\n\r\n")
+    wire.send("GET /items/?page_size=100 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;
     // More than this the kernel does not take in, so kvd has not sent all when the input ends.
     wire.arrived(64 * 1024).await;
@@ -111,7 +111,7 @@ async fn the_admin_address_answers_it_too(env: Env) {
     let kvd = start.start().await;
     for path in ["/livez", "/readyz", "/metrics"] {
         let wire = Wire::connect(kvd.admin().address()).await;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: kvd\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let _answered = said_all(wire, request).await.expect(200);
     }
 }
@@ -125,7 +125,7 @@ async fn what_is_not_complete_ends_at_once(env: Env) {
     for part in [
         "",
         "GET /items/ HTT",
-        "GET /livez HTTP/1.1\r\nHost: kvd\r\n\r\nGET /items/ HTT",
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /items/ HTT",
         &body[..body.len() - 4],
         &chunked.replace("{\"value\":\"a\"}", "d\r\n{\"value\":"),
         &body.replace(

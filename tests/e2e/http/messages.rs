@@ -37,8 +37,8 @@ async fn last(mut wire: Wire, bytes: &str) -> Answer {
 /// A `PUT` with these headers, and a request behind its body that must not be taken for one.
 fn put(headers: &str) -> String {
     format!(
-        "PUT /items/a?upsert=true HTTP/1.1\r\nHost: kvd\r\n{JSON}{headers}\r\n\r\n\
-         d\r\n{{\"value\":\"b\"}}\r\n0\r\n\r\nDELETE /items/victim HTTP/1.1\r\nHost: kvd\r\n\r\n"
+        "PUT /items/a?upsert=true HTTP/1.1\r\nHost: localhost\r\n{JSON}{headers}\r\n\r\n\
+         d\r\n{{\"value\":\"b\"}}\r\n0\r\n\r\nDELETE /items/victim HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
 }
 
@@ -103,10 +103,12 @@ async fn a_target_that_is_no_path_is_refused(env: Env) {
         let answer = wire.ask("GET", target, "").await;
         answer.problem(400, "invalid-request");
     }
-    let _absolute = wire.ask("GET", "http://kvd/livez", "").await.expect(200);
+    let _absolute = wire
+        .ask("GET", "http://localhost/livez", "")
+        .await
+        .expect(200);
     // What would come next is for the other end of a tunnel.
-    let tunnel =
-        "CONNECT kvd:80 HTTP/1.1\r\nHost: kvd:80\r\n\r\nGET /livez HTTP/1.1\r\nHost: kvd\r\n\r\n";
+    let tunnel = "CONNECT kvd:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let answer = last(kvd.wire().await, tunnel).await;
     answer.problem(405, "method-not-allowed");
 }
@@ -152,7 +154,7 @@ const REFUSED: [(&str, &str, u16); 5] = [
 
 fn refused(line: &str, headers: &str, length: usize) -> String {
     format!(
-        "{line} HTTP/1.1\r\nHost: kvd\r\n{headers}Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        "{line} HTTP/1.1\r\nHost: localhost\r\n{headers}Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
     )
 }
 
@@ -209,13 +211,15 @@ async fn every_connection_that_kvd_closes_is_said_to_close(env: Env) {
         assert!(said.contains("\r\nconnection: close\r\n"), "{said}");
     }
     for request in [
-        "GET /livez HTTP/1.1\r\nHost: kvd\r\nConnection: close\r\n\r\n".to_owned(),
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_owned(),
         // The body does not come, or is too long to be read to its end.
-        format!("PUT /items/a HTTP/1.1\r\nHost: kvd\r\n{JSON}Content-Length: 13\r\n\r\n"),
-        format!("PUT /items/a HTTP/1.1\r\nHost: kvd\r\n{JSON}Content-Length: 99999999\r\n\r\n"),
+        format!("PUT /items/a HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: 13\r\n\r\n"),
+        format!(
+            "PUT /items/a HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: 99999999\r\n\r\n"
+        ),
         // Two lengths.
         format!(
-            "PUT /items/a HTTP/1.1\r\nHost: kvd\r\n{JSON}Content-Length: 5\r\n\
+            "PUT /items/a HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: 5\r\n\
              Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         ),
     ] {
@@ -227,7 +231,7 @@ async fn shutting_down_is_said_too(env: Env) {
     let kvd = env.kvd().env("REQUEST_TIMEOUT", "40s").start().await;
     let mut wire = kvd.wire().await;
     let head = format!(
-        "PUT /items/a?upsert=true HTTP/1.1\r\nHost: kvd\r\n{JSON}Content-Length: 13\r\n\r\n"
+        "PUT /items/a?upsert=true HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: 13\r\n\r\n"
     );
     wire.send(head).await;
     until("it is under way", async || {

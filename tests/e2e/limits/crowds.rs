@@ -16,7 +16,7 @@ tests::list! {
 const LONGEST: Duration = Duration::from_secs(1);
 
 const HALF: &str = "GET /items/ HTTP/1.1\r\nHost:";
-const WHOLE: &str = "GET /livez HTTP/1.1\r\nHost: kvd\r\n\r\n";
+const WHOLE: &str = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Many connections from 127.0.0.1 that have sent this.
 async fn crowd(kvd: &Client, sent: &str, count: usize) -> Vec<Wire> {

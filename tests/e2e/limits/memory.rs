@@ -121,7 +121,7 @@ async fn unread_answers_of_a_value_of_escaped_characters_are_bounded(env: Env) {
     let mut unread = Vec::new();
     for _ in 0..20 {
         let mut wire = kvd.wire().await;
-        wire.send("GET /items/big HTTP/1.1\r\nHost: kvd\r\n\r\n")
+        wire.send("GET /items/big HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .await;
         unread.push(wire);
     }
@@ -162,7 +162,7 @@ async fn stopping_bodies_are_bounded(env: &Env, kvd: &Kvd, framing: &str, chunke
     let _other = kvd.create("other", &"x".repeat(LARGEST)).await;
     let before = resident(kvd.pid()).unwrap_or_default();
     let head = format!(
-        "PUT /items/k?upsert=true HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+        "PUT /items/k?upsert=true HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
     );
     let piece = match chunked {
         true => [format!("{PIECE:x}\r\n").as_bytes(), &[b' '; PIECE], b"\r\n"].concat(),
@@ -223,7 +223,7 @@ async fn a_page_larger_than_the_budget_takes_all_of_it(env: Env) {
     let page = kvd.get("/items/?page_size=100").await.expect(200);
     assert!(page.body.len() > 40 * LARGEST);
     let mut unread = slow_readers::connect(&kvd).await;
-    let head = "GET /items/?page_size=100 HTTP/1.1\r\nHost: kvd\r\n\r\n";
+    let head = "GET /items/?page_size=100 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     unread.write_all(head.as_bytes()).await.expect("sent");
     until("the page has all", async || {
         kvd.metric("kvd_memory_held_bytes").await > 4.0 * MIB as f64

@@ -44,7 +44,7 @@ async fn unread_pages(kvd: &Kvd, headers: &str) -> Vec<TcpStream> {
     for n in 0..12 {
         let mut stream = slow_readers::connect(kvd).await;
         let path = format!("/items/?prefix=k&page_size={}", ITEMS - n);
-        let head = format!("GET {path} HTTP/1.1\r\nHost: kvd\r\n{headers}\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         stream.write_all(head.as_bytes()).await.expect("sent");
         unread.push(stream);
     }
@@ -128,12 +128,15 @@ async fn clients_that_disappear_give_everything_back(env: Env) {
     let kvd = filled(&env, "").await;
     let body = format!("{{\"value\":\"{}\"}}", "y".repeat(LARGEST));
     let write = format!(
-        "PUT /items/k-000002 HTTP/1.1\r\nHost: kvd\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "PUT /items/k-000002 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     let requests = [
-        "GET /items/?page_size=100 HTTP/1.1\r\nHost: kvd\r\n\r\n".to_owned(),
-        format!("GET {} HTTP/1.1\r\nHost: kvd\r\n\r\n", item("k-000001")),
+        "GET /items/?page_size=100 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        format!(
+            "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            item("k-000001")
+        ),
         format!("{write}{}", &body[..LARGEST / 2]),
         format!("{write}{body}"),
     ];

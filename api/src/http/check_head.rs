@@ -1,34 +1,39 @@
-//! What a message must be before its resource matters: its target names one, and its end can be found.
+//! What the head of a request must say before anything is asked of kvd: where the body ends, and for which host
+//! it is. The limiter does not count what is refused here.
 
 use poem::{
-    Request,
-    http::{HeaderMap, Method, header},
+    Endpoint, IntoResponse, Request, Response, Result,
+    http::{HeaderMap, HeaderValue, header},
 };
 
-use super::{problem::Problem, problem_code::Code, request_check::method_not_allowed};
+use super::{hosts::HostSettings, problem::Problem, problem_code::Code};
 
-/// All methods that any resource has.
-const METHODS: [Method; 5] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::DELETE,
-];
+/// Refuses requests whose head is malformed (400, 501) or for another host (421).
+pub(crate) struct CheckHead<E> {
+    pub inner: E,
+    pub hosts: HostSettings,
+}
 
-/// Checks the target (RFC 9112, 3.2) and the transfer codings (6.1) of a request.
-pub(super) fn check_message(request: &Request) -> Result<(), Problem> {
-    check_codings(request.headers())?;
-    match request.uri().path() {
-        // What follows is no HTTP to a client that believes in its tunnel.
-        _ if request.method() == Method::CONNECT => Err(method_not_allowed(&METHODS).with_close()),
-        "*" if request.method() == Method::OPTIONS => Err(method_not_allowed(&METHODS)),
-        path if path.starts_with('/') => Ok(()),
-        _ => Err(Problem::invalid("The request target is no path.")),
+impl<E: Endpoint<Output = Response>> Endpoint for CheckHead<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let checked = check_codings(request.headers()).and_then(|()| self.hosts.check(&request));
+        match checked {
+            Ok(()) => self.inner.call(request).await,
+            Err(problem) => {
+                let mut response = problem.into_response();
+                // Also a 400 says nothing of items here, whatever its path.
+                let headers = response.headers_mut();
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                Ok(response)
+            }
+        }
     }
 }
 
-/// hyper finds the end of a body whose last coding is `chunked`, and lets everything before that pass.
+/// Checks the transfer codings (RFC 9112, 6.1). hyper finds the end of a body whose last coding is `chunked`, and
+/// lets everything before that pass.
 fn check_codings(headers: &HeaderMap) -> Result<(), Problem> {
     if !headers.contains_key(header::TRANSFER_ENCODING) {
         return Ok(());
