@@ -36,6 +36,6 @@ fn detail(status: StatusCode) -> &'static str {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             "The head of a request has at most 64 KiB and 100 fields."
         }
-        _ => "The head of the request is not as HTTP/1.1 has it (RFC 9112).",
+        _ => "The head of the request breaks the rules of RFC 9112.",
     }
 }
