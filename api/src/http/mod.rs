@@ -58,7 +58,7 @@ pub(crate) use self::{
     query::{Query, integer},
     request_check::{RequestCheck, method_not_allowed},
     route::{Route, UNRESERVED_ONLY},
-    store_problem::log_failure,
+    store_problem::{log_failure, problem_of},
     unread_body::UnreadBody,
     unreadable_head::unreadable_head,
 };

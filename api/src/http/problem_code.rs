@@ -102,8 +102,7 @@ impl Code {
     /// The phrase of the status line, as RFC 9457 (4.2.1) has it for `about:blank`; else the type's own.
     pub fn title(self) -> &'static str {
         if self.type_uri() == BLANK {
-            let phrase = self.status().canonical_reason();
-            return phrase.expect("every status of a code is a registered one");
+            return phrase(self.status());
         }
         self.meaning()
     }
@@ -155,4 +154,10 @@ impl Code {
             Self::RateLimited | Self::DatabaseUnavailable | Self::Overloaded
         )
     }
+}
+
+/// What HTTP calls a status.
+pub(super) fn phrase(status: StatusCode) -> &'static str {
+    let phrase = status.canonical_reason();
+    phrase.expect("kvd answers with registered statuses only")
 }

@@ -12,7 +12,7 @@ use crate::{
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         log_failure(&error);
-        problem(&error)
+        problem_of(&error)
     }
 }
 
@@ -30,7 +30,7 @@ impl<O> From<Error> for Failed<O> {
 
 /// Logs what the database said, if it said anything, with the id of the current request.
 pub(crate) fn log_failure(error: &Error) {
-    let code = problem(error).code.as_str();
+    let code = problem_of(error).code.as_str();
     let (cause, is_known) = match error {
         Error::Failed(cause) => (cause, true),
         Error::Unknown(Some(cause)) => (cause, false),
@@ -55,7 +55,8 @@ pub(crate) fn log_failure(error: &Error) {
     });
 }
 
-fn problem(error: &Error) -> Problem {
+/// What the client is told; nothing is logged.
+pub(crate) fn problem_of(error: &Error) -> Problem {
     match error {
         Error::Overloaded => {
             let detail =

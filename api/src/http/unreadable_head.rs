@@ -4,7 +4,10 @@ use bytes::Bytes;
 use hyper::Response;
 use poem::http::{HeaderValue, StatusCode, header};
 
-use super::problem::{MEDIA_TYPE, Problem};
+use super::{
+    problem::{MEDIA_TYPE, Problem},
+    problem_code::phrase,
+};
 use crate::telemetry::{RequestId, X_REQUEST_ID, target};
 
 /// A problem document, with an id that the log has too. It has the code of a request that is not valid, whatever
@@ -17,6 +20,7 @@ pub(crate) fn unreadable_head(status: StatusCode) -> Response<Bytes> {
     });
     let mut document = Problem::invalid(detail(status)).document();
     document.status = status.as_u16();
+    phrase(status).clone_into(&mut document.title);
     let text = serde_json::to_vec(&document);
     let text = text.expect("a struct of texts and numbers is JSON");
     let mut answer = Response::new(text.into());

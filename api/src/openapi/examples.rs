@@ -6,7 +6,7 @@ use entity::{ETag, InvalidKey, InvalidValue};
 use poem::http::Method;
 
 use crate::{
-    http::{Code, Problem, method_not_allowed, misdirected},
+    http::{Code, Problem, method_not_allowed, misdirected, problem_of},
     items::{item_not_found, key_exists, precondition_failed},
     rate_limit::{Quota, rate_limited},
     store::Error,
@@ -24,10 +24,10 @@ pub(super) fn example(code: Code) -> Problem {
         }
         Code::MisdirectedRequest => return misdirected("kvd.example.com"),
         Code::Internal => return Problem::internal(),
-        Code::DatabaseRefused => return Error::Ignored.into(),
-        Code::DatabaseUnavailable => return Error::Silent.into(),
-        Code::Overloaded => return Error::Overloaded.into(),
-        Code::OutcomeUnknown => return Error::Unknown(None).into(),
+        Code::DatabaseRefused => return problem_of(&Error::Ignored),
+        Code::DatabaseUnavailable => return problem_of(&Error::Silent),
+        Code::Overloaded => return problem_of(&Error::Overloaded),
+        Code::OutcomeUnknown => return problem_of(&Error::Unknown(None)),
         Code::MethodNotAllowed => return method_not_allowed(&[Method::GET, Method::HEAD]),
         Code::InvalidKey => return InvalidKey::Dots.into(),
         Code::InvalidValue => return InvalidValue::Nul.into(),

@@ -203,7 +203,7 @@ async fn with_a_path_in_proxy_pass_they_would_not(env: Env) {
 
 /// The handbook says that this is not supported.
 async fn below_a_path_what_kvd_names_lies_outside_of_it(env: Env) {
-    let kvd = env.start().await;
+    let kvd = behind_nginx(&env).start().await;
     let shown = plain().with("location / {", "location /kv/ {").with(
         "# No path behind the name.\n        proxy_pass http://kvd;",
         "proxy_pass http://kvd/;",

@@ -108,6 +108,7 @@ _BY_CODE: Mapping[str, type[KvdError]] = {
     "precondition-failed": PreconditionFailed,
     "value-too-large": ValueTooLarge,
     "rate-limited": RateLimited,
+    "not-implemented": KvdError,
     "database-refused": DatabaseRefused,
     "database-unavailable": Unavailable,
     "overloaded": Unavailable,
