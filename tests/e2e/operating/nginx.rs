@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use reqwest::Method;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::json;
 use tests::{
@@ -209,13 +208,22 @@ async fn below_a_path_what_kvd_names_lies_outside_of_it(env: Env) {
         "proxy_pass http://kvd/;",
     );
     let nginx = nginx(&env, kvd.address(), shown);
-    let client = nginx.client();
-    let body = json!({ "key": "a", "value": "b" });
-    let created = client.request(Method::POST, "/kv/items/").json(&body);
-    let created = created.await.expect(201);
-    let page = client.get("/kv/items/?page_size=1").await.expect(200);
-    let start = client.get("/kv/").await.expect(307);
-    let document = client.get("/kv/openapi.json").await.expect(200).json();
+    let body = r#"{"key":"a","value":"b"}"#;
+    let head = "Host: localhost\r\nContent-Type: application/json";
+    let mut wire = Wire::connect(nginx.address).await;
+    wire.send(format!(
+        "POST /kv/items/ HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ))
+    .await;
+    let created = wire.answer().await.expect(201);
+    let page = nginx.ask("GET", "/kv/items/?page_size=1").await.expect(200);
+    let start = nginx.ask("GET", "/kv/").await.expect(307);
+    let document = nginx
+        .ask("GET", "/kv/openapi.json")
+        .await
+        .expect(200)
+        .json();
     assert_eq!(document["servers"], json!([{ "url": "/" }]));
     for named in [
         created.header("location").expect("a location"),
