@@ -38,7 +38,7 @@ fn detail(status: StatusCode) -> &'static str {
     match status {
         StatusCode::URI_TOO_LONG => "The request target is too long.",
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            "The head of a request has at most 64 KiB and 100 fields."
+            "The head of a request has about 64 KiB and 100 fields at most."
         }
         _ => "The head of the request breaks the rules of RFC 9112.",
     }

@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{activity::Activity, half_closed::EndOfInput, phase::Phase, stream::TrackedStream};
 
-/// The longest request head, in bytes; longer ones are answered 431.
+/// About the longest request head, in bytes; longer ones are answered 431. hyper looks at it between two reads.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 type AnswerBody = BoxBody<Bytes, io::Error>;

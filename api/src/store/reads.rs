@@ -26,9 +26,9 @@ const MOST_KEYS: usize = 256;
 /// This many keys are worth a second statement beside the first: fewer cost more than they save, and
 /// with more there is too often nothing to do.
 const BESIDE: usize = 16;
-/// The most bytes of a value that comes with the look-up of its key: no memory is reserved for these, so
-/// that all of a statement are at most 4 MiB. A larger one is read by itself, once there is memory for it.
-const MOST_VALUE_BYTES: usize = 16 << 10;
+/// The most bytes of all values that come with the look-up of their keys: no memory is reserved for these.
+/// Each of a batch has its share, and a larger value is read by itself, once there is memory for it.
+const MOST_VALUE_BYTES: usize = 4 << 20;
 /// Bounds nothing: what the keys of one statement take is little.
 const MOST_KEY_BYTES: usize = usize::MAX;
 
@@ -121,7 +121,8 @@ impl Work for Lookups {
         lookups.sort_unstable_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
         let mut keys: Vec<&str> = lookups.iter().map(|lookup| lookup.key.as_str()).collect();
         keys.dedup();
-        let found = self.0.read(&Keys(keys, MOST_VALUE_BYTES)).await;
+        let share = MOST_VALUE_BYTES / lookups.len().max(1);
+        let found = self.0.read(&Keys(keys, share)).await;
         (lookups, found)
     }
 

@@ -62,12 +62,10 @@ async fn merge_chunk(staged: &Staged, above: &str, chunk: &Chunk) -> Result<(u64
         return overwrite_chunk(staged, merge, above, chunk).await;
     }
     let affected = staged.session.execute_raw(merge).await?.rows_affected();
+    // However many rows it affected: a trigger may have stored a line under another key.
+    let absent = create_absent(staged, above, &chunk.last_key).await?;
     match staged.on_conflict {
-        OnConflict::Error | OnConflict::Skip if affected < chunk.lines => {
-            let absent = create_absent(staged, above, &chunk.last_key).await?;
-            Ok((affected + absent, 0))
-        }
-        OnConflict::Error | OnConflict::Skip => Ok((affected, 0)),
+        OnConflict::Error | OnConflict::Skip => Ok((affected + absent, 0)),
         OnConflict::Overwrite => Ok((2 * chunk.lines - affected, affected - chunk.lines)),
     }
 }
@@ -83,6 +81,7 @@ async fn overwrite_chunk(
     if (rows.len() as u64) < chunk.lines {
         return Err(first_ignored(staged, &rows, above, &chunk.last_key).await?);
     }
+    create_absent(staged, above, &chunk.last_key).await?;
     let mut created = 0;
     for row in &rows {
         // An update makes the version at least 2.

@@ -43,10 +43,15 @@ pub(super) async fn create_absent(
                 return Err(LoadError::Ignored { key, line });
             }
             Ok(_) => created += 1,
-            Err(error) if Failure::of(&error) == Failure::Refused => {
-                return Err(LoadError::Refused { key, line, error });
+            Err(error) => {
+                return Err(match Failure::of(&error) {
+                    // The key is absent, so the duplicate is one of something else.
+                    Failure::Refused | Failure::Duplicate => {
+                        LoadError::Refused { key, line, error }
+                    }
+                    _ => error.into(),
+                });
             }
-            Err(error) => return Err(error.into()),
         }
         before = Some(key);
     }

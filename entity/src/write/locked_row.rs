@@ -47,9 +47,13 @@ async fn attempt(
 ) -> Result<Option<Done>, WriteError> {
     let begun = session.execute_unprepared("START TRANSACTION").await;
     begun.map_err(WriteError::NotWritten)?;
-    let outcome = match within(session, write, on_locked).await {
+    let current = match lock(session, write, on_locked).await {
+        Ok(current) => current,
+        Err(error) => return failed(session, write, None, error).await,
+    };
+    let outcome = match apply(session, write, current).await {
         Ok(outcome) => outcome,
-        Err(error) => return failed(session, write, error).await,
+        Err(error) => return failed(session, write, current, error).await,
     };
     let Some(outcome) = outcome else {
         roll_back(session).await?;
@@ -68,14 +72,17 @@ async fn attempt(
     Ok(Some(outcome))
 }
 
-/// Rolls back a transaction in which a statement failed, and says what that means for the write.
+/// Rolls back a transaction in which a statement failed, and says what that means for the write of the row
+/// that it had locked, if there was one.
 async fn failed(
     session: &Session,
     write: &Write,
+    locked: Option<ETag>,
     error: DbErr,
 ) -> Result<Option<Done>, WriteError> {
     let of_key = match Failure::of(&error) {
-        Failure::Duplicate => exists(session, write).await,
+        // Only an insert can have met a row of its key.
+        Failure::Duplicate if locked.is_none() => exists(session, write).await,
         _ => Ok(false),
     };
     // After a lock wait timeout the transaction is still open.
@@ -114,13 +121,13 @@ async fn roll_back(session: &Session) -> Result<(), WriteError> {
     })
 }
 
-/// `None` if the row is not there that was just written: a trigger has changed its key.
-async fn within(
+/// Writes the row that was locked, if there was one. `None` if the row is not there that was just written: a
+/// trigger has changed its key.
+async fn apply(
     session: &Session,
     write: &Write,
-    on_locked: OnLocked,
+    current: Option<ETag>,
 ) -> Result<Option<Done>, DbErr> {
-    let current = lock(session, write, on_locked).await?;
     Ok(Some(match (&write.action, current) {
         (Action::Create(_), Some(_)) => Done::Exists,
         (_, Some(tag)) if !write.precondition.holds(tag) => Done::PreconditionFailed(tag),

@@ -161,6 +161,8 @@ async fn a_duplicate_of_another_column_is_no_conflict_of_keys(env: Env) {
     assert_database_refused(&kvd.put("/items/new?upsert=true", "old-no").await);
     kvd.post("no", "old-no").await.problem(409, "key-exists");
     let _stored = kvd.post("new", "other").await.expect(201);
+    assert_database_refused(&kvd.put("/items/new", "old-no").await);
+    assert_database_refused(&kvd.put("/items/new?upsert=true", "old-no").await);
 }
 
 /// Other software may have chosen ids itself.

@@ -13,7 +13,10 @@ tests::list! {
     Only(Engine::Postgres) =>
         a_row_that_is_silently_not_stored_is_a_failure,
         an_import_names_the_line_that_is_silently_not_stored,
+        an_import_stores_nothing_if_a_trigger_changes_a_key,
         a_delete_that_a_rule_keeps_back_is_a_failure;
+    Only(Engine::Mysql) =>
+        an_import_stores_nothing_if_a_trigger_changes_a_key;
     Only(Engine::Sqlite) =>
         a_row_that_is_silently_not_stored_is_a_failure,
         an_import_names_the_line_that_is_silently_not_stored
@@ -83,6 +86,34 @@ async fn an_import_names_the_line_that_is_silently_not_stored(env: Env) {
     assert_eq!(skipped.text(), "created 1, updated 0, skipped 2\n");
     assert_eq!(get(&env, "yes").await, "old");
     assert_eq!(count(&env).await, 3);
+}
+
+async fn an_import_stores_nothing_if_a_trigger_changes_a_key(env: Env) {
+    let _put = env.kvctl(["put", "there", "old"]).await.expect(0);
+    let sql = match env.engine() {
+        Engine::Mysql => {
+            "CREATE TRIGGER renames BEFORE INSERT ON items FOR EACH ROW \
+             SET NEW.`key` = IF(NEW.`key` = 'no', 'there', NEW.`key`)"
+        }
+        Engine::Postgres | Engine::Sqlite => {
+            "CREATE FUNCTION renames() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF NEW.key = 'no' THEN NEW.key := 'elsewhere'; END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER renames BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION renames()"
+        }
+    };
+    env.database().execute(sql).await;
+    let new = [("zz", "1"), ("no", "1"), ("b", "1")];
+    for flags in [ERROR, SKIP, OVERWRITE] {
+        let output = import(&env, flags, lines(new)).await;
+        assert_told(output, 2, &[IGNORED[1]]);
+    }
+    assert_told(
+        import(&env, OVERWRITE, lines(new)).await,
+        2,
+        &["line 2", "\"no\""],
+    );
+    assert_eq!(get(&env, "there").await, "old");
+    assert_eq!(count(&env).await, 1);
 }
 
 async fn a_delete_that_a_rule_keeps_back_is_a_failure(env: Env) {

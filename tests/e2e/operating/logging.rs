@@ -5,6 +5,7 @@ use tests::{Answer, Client, Engine, Env, Kvd, load::until};
 
 tests::list! {
     Once =>
+        a_start_and_an_end_that_go_well_warn_of_nothing,
         each_request_is_one_line_that_says_what_who_and_how_long,
         the_log_holds_templates_and_never_a_key,
         each_line_of_a_json_log_is_json,
@@ -233,6 +234,16 @@ async fn what_every_request_meets_is_said_a_few_times_and_then_counted(env: Env)
     let log = kvd.log();
     let said = log.lines().filter(|line| line.contains("ERROR")).count();
     assert!((1..=30).contains(&said), "{said} errors in: {log}");
+}
+
+async fn a_start_and_an_end_that_go_well_warn_of_nothing(env: Env) {
+    let kvd = env.start().await;
+    let _document = kvd.get("/openapi.json").await.expect(200);
+    let _ended = kvd.stop().await;
+    let log = kvd.log();
+    let warns = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ");
+    let warnings: Vec<_> = log.lines().filter(warns).collect();
+    assert!(!log.is_empty() && warnings.is_empty(), "{warnings:#?}");
 }
 
 async fn a_failure_that_its_client_does_not_wait_for_is_said_once_with_its_id(env: Env) {
