@@ -110,8 +110,8 @@ pub struct Config {
     #[arg(long, env, value_name = "BYTES", default_value = settings::DEFAULT_MAX_VALUE_BYTES, value_parser = settings::max_value_bytes())]
     pub max_value_bytes: u32,
 
-    /// Most memory for bodies being received, values being answered and pages, such as 512MiB; at least
-    /// 8 × MAX_VALUE_BYTES unless it is given
+    /// Most memory for bodies being received, values being answered and pages, such as 512MiB; if it is
+    /// not given, at least 8 × MAX_VALUE_BYTES
     #[arg(long, env, value_name = "BYTES", default_value = "256MiB", value_parser = bytes)]
     pub memory_budget: usize,
 

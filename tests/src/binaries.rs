@@ -22,6 +22,15 @@ pub fn build() -> Result<(), String> {
     let mut build = Command::new(cargo);
     // Of the whole workspace, so that features are those of the test binary, and nothing is built twice.
     build.args(["build", "--workspace", "--bins", "--quiet"]);
+    // Cargo has set them for this test. Build scripts that look at them (that of ring) would be run again, here and
+    // at the next build by hand, and all that depends on them be compiled again.
+    for (name, _) in env::vars_os() {
+        let of_this_package =
+            |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(of_this_package) {
+            build.env_remove(name);
+        }
+    }
     match directory.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => {}
         Some(profile) => {
