@@ -96,7 +96,7 @@ impl MemoryBudget {
         );
     }
 
-    /// Memory for a request of this client with this deadline: so many bytes, or all there is. Waits until
+    /// Reserves this many bytes, or all there is, for a request of this client with this deadline. Waits until
     /// the client and all others hold little enough.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! The book that the memory budget keeps: which client holds what, who waits, and who may have more.
+//! The book that the memory budget keeps: what each client holds, which requests wait, and which of them may
+//! have more.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 /// A client holds at most the budget divided by this.
 const SHARES: usize = 4;
 
-/// What is held of so many bytes, and who waits for some of them as a `T`.
+/// What is held of all `bytes`, and the requests that wait to be granted some of them as a `T`.
 pub(super) struct Ledger<T> {
     bytes: usize,
     held: usize,

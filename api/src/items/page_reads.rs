@@ -60,7 +60,7 @@ struct Asker {
     reply: Reply<PageText>,
 }
 
-/// A listing of which values of more than so many bytes stay in the database.
+/// A listing, and the size in bytes beyond which a value stays in the database.
 struct BoundedListing<'a>(&'a Listing, usize);
 
 impl ReadQuery for BoundedListing<'_> {

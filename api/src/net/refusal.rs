@@ -1,6 +1,6 @@
 //! The answer to a request head that cannot be read.
 //!
-//! hyper writes one of its own, a status line without a body, and tells nobody. It is recognized as it is
+//! hyper writes one of its own, a status line without a body, and gives no sign of it. It is recognized as it is
 //! written, and a better one goes out in its place.
 
 use std::{

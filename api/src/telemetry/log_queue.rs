@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn lines_that_cannot_be_written_are_counted_and_a_torn_one_is_ended() {
-        /// Takes so many bytes.
+        /// Has room for this many bytes.
         struct Disk(usize, Vec<u8>);
         impl Write for Disk {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

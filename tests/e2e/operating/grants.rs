@@ -172,7 +172,7 @@ impl<'a> User<'a> {
         self.change(rights, "REVOKE", "FROM").await;
     }
 
-    /// A role belongs to the server, which may be somebody's own.
+    /// A role belongs to the whole server, which other databases share.
     pub(crate) async fn remove(self) {
         if self.env.engine() == Engine::Postgres {
             self.run(&format!("DROP OWNED BY {}", self.name)).await;
