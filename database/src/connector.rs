@@ -18,7 +18,7 @@ use crate::{
     postgres::Postgres,
     session::Session,
     session_setup::{MySqlSetup, PostgresSetup, SessionSettings},
-    sqlite,
+    sqlite::{self, SqliteSetup},
     url::{DatabaseUrl, DriverOptions},
 };
 
@@ -34,7 +34,7 @@ pub struct Connector {
 enum Options {
     Postgres(PgConnectOptions, PostgresSetup),
     MySql(MySqlConnectOptions, MySqlSetup),
-    Sqlite(SqliteConnectOptions),
+    Sqlite(SqliteConnectOptions, SqliteSetup),
 }
 
 impl Connector {
@@ -51,7 +51,10 @@ impl Connector {
                 let setup = MySqlSetup::new(settings);
                 Options::MySql(setup.options(options), setup)
             }
-            DriverOptions::Sqlite(options) => Options::Sqlite(sqlite::options(options, settings)),
+            DriverOptions::Sqlite(options) => {
+                let setup = SqliteSetup::new(&options, settings);
+                Options::Sqlite(sqlite::options(options, settings), setup)
+            }
         };
         Ok(Self {
             options,
@@ -81,13 +84,17 @@ impl Connector {
                     setup.apply(&mut connection).await?;
                     connection.into()
                 }
-                Options::Sqlite(options) => options.connect().await?.into(),
+                Options::Sqlite(options, setup) => {
+                    let mut connection = options.connect().await?;
+                    setup.apply(&mut connection).await?;
+                    connection.into()
+                }
             })
         };
         let opened = timeout(self.connect_time(time), open).await;
         let opened = opened.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         opened.map_err(|error| match &self.options {
-            Options::Sqlite(options) => sqlite::not_opened(options, error),
+            Options::Sqlite(options, _) => sqlite::not_opened(options, error),
             Options::Postgres(..) | Options::MySql(..) => connection_error(error),
         })
     }
@@ -127,12 +134,16 @@ impl Connector {
                 });
                 SqlxMySqlConnector::from_sqlx_mysql_pool(pool.connect_lazy_with(options.clone()))
             }
-            Options::Sqlite(options) => {
+            Options::Sqlite(options, setup) => {
                 let pool = SqlitePoolOptions::new()
                     .max_connections(1)
                     .acquire_timeout(time);
-                let pool = pool.connect_lazy_with(options.clone());
-                SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
+                let setup = setup.clone();
+                let pool = pool.after_connect(move |connection, _| {
+                    let setup = setup.clone();
+                    Box::pin(async move { setup.apply(connection).await })
+                });
+                SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_lazy_with(options.clone()))
             }
         }
     }

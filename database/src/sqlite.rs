@@ -4,16 +4,18 @@ use std::{
     fs::{self, File},
     io::Read,
     path::Path,
+    time::Duration,
 };
 
 use nix::unistd::{AccessFlags, access};
 use sea_orm::{
     DbErr, RuntimeErr,
     sqlx::{
-        self, ConnectOptions,
-        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+        self, ConnectOptions, Executor, SqliteConnection,
+        sqlite::{SqliteConnectOptions, SqliteSynchronous},
     },
 };
+use tokio::time::{Instant, sleep};
 
 use crate::{failure::connection_error, session_setup::SessionSettings};
 
@@ -21,6 +23,44 @@ use crate::{failure::connection_error, session_setup::SessionSettings};
 /// (SQLite, "Database File Format", 1.3.3).
 const READ_VERSION: usize = 19;
 const WAL: u8 = 2;
+
+/// How long to wait before a file that others use is asked for again.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// What a session of a new file begins with.
+#[derive(Clone)]
+pub(crate) struct SqliteSetup {
+    is_new: bool,
+    /// How long others may keep the file.
+    patience: Duration,
+}
+
+impl SqliteSetup {
+    pub(crate) fn new(options: &SqliteConnectOptions, settings: &SessionSettings) -> Self {
+        let bytes = fs::metadata(options.get_filename()).map_or(0, |file| file.len());
+        Self {
+            is_new: bytes == 0,
+            patience: settings.lock_timeout,
+        }
+    }
+
+    /// Sets a new file to WAL mode, in which a writer does not keep readers waiting. The file remembers the mode, and
+    /// one that is there already may belong to other software.
+    pub(crate) async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        if !self.is_new {
+            return Ok(());
+        }
+        let last = Instant::now() + self.patience;
+        // Several that change the mode at once would wait for each other, so SQLite refuses to wait at all.
+        loop {
+            let set = connection.execute("PRAGMA journal_mode = WAL").await;
+            match set {
+                Err(error) if is_busy(&error) && Instant::now() < last => sleep(BUSY_PAUSE).await,
+                set => return set.map(drop),
+            }
+        }
+    }
+}
 
 pub(crate) fn options(
     options: SqliteConnectOptions,
@@ -31,13 +71,6 @@ pub(crate) fn options(
         // In WAL mode anything less can lose a committed write when the power fails.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(settings.lock_timeout);
-    let bytes = fs::metadata(options.get_filename()).map_or(0, |file| file.len());
-    let options = match bytes {
-        // In WAL mode a writer does not keep readers waiting. The file remembers the mode, and an
-        // existing file may belong to other software.
-        0 => options.journal_mode(SqliteJournalMode::Wal),
-        _ => options,
-    };
     if settings.create_file {
         options.create_if_missing(true)
     } else {
@@ -48,7 +81,7 @@ pub(crate) fn options(
 /// The error of a file that could not be opened, in words of its own where SQLite's tell nothing.
 pub(crate) fn not_opened(options: &SqliteConnectOptions, error: sqlx::Error) -> DbErr {
     let file = options.get_filename();
-    if error.as_database_error().is_some_and(is_of_permissions) && lacks_its_log(file) {
+    if is_of_permissions(&error) && lacks_its_log(file) {
         let text = format!(
             "{} is in WAL mode, and its directory, where SQLite keeps the log of such a file, cannot \
              be written. Let the directory be written, or add mode=ro&immutable=1 to the URL if no \
@@ -60,10 +93,20 @@ pub(crate) fn not_opened(options: &SqliteConnectOptions, error: sqlx::Error) -> 
     connection_error(error)
 }
 
-/// SQLITE_READONLY and SQLITE_CANTOPEN with their extended forms.
-fn is_of_permissions(error: &dyn sqlx::error::DatabaseError) -> bool {
-    let code = error.code().and_then(|code| code.parse::<i32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 8 | 14))
+/// SQLITE_READONLY or SQLITE_CANTOPEN.
+fn is_of_permissions(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(8 | 14))
+}
+
+/// SQLITE_BUSY.
+fn is_busy(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(5)
+}
+
+/// The code of SQLite's error, without what extends it.
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?.parse::<i32>().ok()?;
+    Some(code & 0xff)
 }
 
 /// Whether the file can be read, but not the log made that it needs.

@@ -1,9 +1,10 @@
 //! Migrations: up, down, several at once, and beside other people's tables.
 
-use std::future::IntoFuture;
+use std::{future::IntoFuture, time::Duration};
 
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use tests::{Engine, Env, database::Database};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::kvctl::said::assert_failed;
 
@@ -21,7 +22,8 @@ tests::list! {
         kvd_serves_as_soon_as_its_database_is_migrated,
         a_table_that_was_dropped_by_hand_is_made_again,
         migrations_up_and_down_at_once_take_turns;
-    Only(Engine::Postgres) => another_encoding_is_refused
+    Only(Engine::Postgres) => another_encoding_is_refused;
+    Only(Engine::Sqlite) => a_new_file_that_others_write_is_waited_for
 }
 
 async fn kvctl<const N: usize>(env: &Env, database: &Database, args: [&str; N]) -> String {
@@ -107,6 +109,19 @@ async fn several_kvctl_at_once_all_succeed(env: Env) {
         assert_eq!(applied, 1, "one of them did it, and the others say so");
         assert_migrated_once(&env, &database).await;
     }
+}
+
+async fn a_new_file_that_others_write_is_waited_for(env: Env) {
+    let database = env.empty_database().await;
+    let begun = database.connection().await.begin().await;
+    let other = begun.expect("a transaction");
+    let table = other.execute_unprepared("CREATE TABLE others (id INTEGER)");
+    table.await.expect("written");
+    let migrating = tokio::spawn(env.kvctl_on(&database, ["migrate"]).into_future());
+    // Too short a time would only make the test easier.
+    sleep(Duration::from_millis(500)).await;
+    other.commit().await.expect("committed");
+    let _migrated = migrating.await.expect("no panic").expect(0);
 }
 
 async fn several_kvd_starting_at_once_all_succeed(env: Env) {
