@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{PipeReader, Read, pipe},
     process::Stdio,
+    time::Instant,
 };
 
 use nix::{fcntl::FcntlArg, sys::signal::Signal};
@@ -60,6 +61,7 @@ async fn a_value_that_the_database_quotes_forges_no_line_and_fills_no_disk(env: 
             .without_env("RUST_LOG")
             .arg("--log-format", format);
         let kvd = kvd.start().await;
+        let begun = Instant::now();
         for n in 0..50 {
             let hostile = format!(
                 "{n}\n2026-01-01T00:00:00Z  INFO forged\r\u{1b}[2J\u{9b}2J\u{202e}{padding}"
@@ -73,7 +75,9 @@ async fn a_value_that_the_database_quotes_forges_no_line_and_fills_no_disk(env: 
             .lines()
             .filter(|line| line.contains("refused: "))
             .collect();
-        assert!((1..=10).contains(&quoting.len()), "{} lines", quoting.len());
+        let most = 10 * (1 + begun.elapsed().as_secs() as usize / 10);
+        let written = quoting.len();
+        assert!((1..=most).contains(&written), "{written} lines of {most}");
         for line in log.lines() {
             assert!(is_harmless(line) && line.len() < 4096, "{line}");
             assert!(!line.starts_with("2026-01-01T00:00:00Z"), "{line}");

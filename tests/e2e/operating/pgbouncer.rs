@@ -252,7 +252,9 @@ async fn a_session_that_was_idle_keeps_its_place_among_those_that_wait(env: Env)
 async fn without_the_parameter_kvd_is_refused_and_says_why(env: Env) {
     let pgbouncer = pgbouncer(&env, shown());
     let (plain, _) = pgbouncer.url.split_once('?').expect("parameters");
-    let kvd = env.kvd().env("DATABASE_URL", plain).start().await;
+    // However busy the machine is, the first attempt has time to be refused.
+    let start = env.kvd().arg("--request-timeout", "50s");
+    let kvd = start.env("DATABASE_URL", plain).start().await;
     let _not_ready = kvd.get("/readyz").await.expect(503);
     kvd.logged("unsupported startup parameter").await;
 }
