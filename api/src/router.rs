@@ -1,6 +1,6 @@
 //! Every URL, and the order of the middleware.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use poem::{
     Endpoint, EndpointExt, Request, Response, Result, endpoint::BoxEndpoint, handler, http::Method,
@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use crate::{
     config::Config,
     http::{
-        Arrival, BodyLimits, CatchErrors, CheckHead, HostSettings, HttpMetrics, MemoryBudget,
-        Observe, ObserveSettings, Problem, RequestCheck, Route, UnreadBody,
+        Arrival, BodyLimits, BoundHalfClosed, CatchErrors, CheckHead, HostSettings, HttpMetrics,
+        MemoryBudget, Observe, ObserveSettings, Problem, RequestCheck, Route, UnreadBody,
     },
     items::Items,
     net::Phase,
@@ -64,7 +64,7 @@ pub(crate) fn endpoints(
         public.extend(status());
     }
 
-    let middleware = Middleware::new(config, metrics);
+    let middleware = Middleware::new(config, settings, metrics);
     let limiter = limiter(config, metrics, &middleware.limiter_metrics);
     Endpoints {
         public: middleware.around(public, limiter, hosts(config, Some(config.listen))),
@@ -112,18 +112,21 @@ fn limiter(
 /// The middleware, and what it shares.
 struct Middleware {
     settings: ObserveSettings,
+    /// The end of a request's time, in which it is too late to begin.
+    margin: Duration,
     http_metrics: Arc<HttpMetrics>,
     limiter_metrics: LimiterMetrics,
 }
 
 impl Middleware {
-    fn new(config: &Config, metrics: &Metrics) -> Self {
+    fn new(config: &Config, settings: &StoreSettings, metrics: &Metrics) -> Self {
         Self {
             settings: ObserveSettings {
                 trusted_proxies: config.trusted_proxies.clone(),
                 client_ip_header: config.client_ip_header.clone(),
                 request_timeout: config.request_timeout,
             },
+            margin: settings.time.after_waiting(),
             http_metrics: Arc::new(HttpMetrics::new(metrics)),
             limiter_metrics: LimiterMetrics::new(metrics),
         }
@@ -136,8 +139,12 @@ impl Middleware {
         limiter: Option<Arc<RateLimiter>>,
         hosts: HostSettings,
     ) -> BoxEndpoint<'static, Response> {
-        let caught = CatchErrors {
+        let bounded = BoundHalfClosed {
             inner: Routes(routes),
+            margin: self.margin,
+        };
+        let caught = CatchErrors {
+            inner: bounded,
             check: RequestCheck::of::<Items>(),
         };
         let limited = RateLimit {

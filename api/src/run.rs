@@ -35,8 +35,8 @@ const OWN_DESCRIPTORS: usize = 32;
 /// … and for each connection to the database: SQLite's files are three.
 const SESSION_DESCRIPTORS: usize = 3;
 
-/// How many requests are worked on whose clients may be gone, for each connection to the database: an eighth of the
-/// calls that may wait for one.
+/// How many requests are worked on whose clients had closed their sending side, and how many may wait whose clients
+/// close it later, for each connection to the database: an eighth of the calls that may wait for one.
 const HALF_CLOSED: usize = 16;
 
 /// How long to wait for the connections to the database to end.

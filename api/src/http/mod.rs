@@ -2,7 +2,8 @@
 //!
 //! - `route`: the resource at a path; `arrival`: what is found out once about a request.
 //! - `client_address`: whose request it is; `hosts`: whether it is meant for this kvd.
-//! - The middleware: `observe` (log and metrics), `unread_body`, `check_head`, `catch_errors` with `request_check`.
+//! - The middleware: `observe` (log and metrics), `unread_body`, `check_head`, `catch_errors` with `request_check`,
+//!   `half_closed`.
 //! - What a handler takes: `param`, `query`, `entity_tags`, and `json` with `body_headers`, which is received as a
 //!   `body`; `percent` decodes. What it answers: `json_text`. Both in bounded `memory`.
 //! - `problem` with its `problem_code`: every error as a document; `failed`: those of an operation;
@@ -18,6 +19,7 @@ mod check_head;
 mod client_address;
 mod entity_tags;
 mod failed;
+mod half_closed;
 mod hosts;
 mod json;
 mod json_text;
@@ -45,6 +47,7 @@ pub(crate) use self::{
     client_address::client_network,
     entity_tags::EntityTags,
     failed::{Described, Failed, Operation},
+    half_closed::BoundHalfClosed,
     hosts::{HostSettings, misdirected},
     json::Json,
     json_text::{JsonText, is_exempt, json_length, json_of_length, json_within, small_json},

@@ -2,9 +2,11 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
+    task::Context,
     time::Duration,
 };
 
+use futures_util::task::AtomicWaker;
 use tokio::{sync::Notify, time::Instant};
 
 /// A request head must be complete this long after its first byte, or after the connection opened.
@@ -31,7 +33,7 @@ enum ConnectionState {
     Draining,
 }
 
-/// How a connection is of no use to its client, and since when. The lesser one makes room first.
+/// How a connection is of no use to its client, or keeps us waiting, and since when. The lesser one makes room first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Unused {
     /// Between two requests.
@@ -40,6 +42,8 @@ pub(super) enum Unused {
     Draining(Instant),
     /// Its request head is not complete.
     HalfOpen(Instant),
+    /// Nothing comes of its request's body, or nothing is taken of its answer.
+    Stalled(Instant),
 }
 
 /// The state of a connection and since when; shared by its socket, its service and its bodies,
@@ -50,6 +54,8 @@ pub(super) struct Activity(Arc<SharedActivity>);
 struct SharedActivity {
     times: Mutex<ActivityTimes>,
     dismissed: Notify,
+    /// The task that answers the request, which learns from it that the request is given up.
+    answering: AtomicWaker,
 }
 
 struct ActivityTimes {
@@ -59,6 +65,8 @@ struct ActivityTimes {
     dismissed: bool,
     /// The client takes nothing of what we have to send.
     blocked: bool,
+    /// Of the request's body nothing has come since it was last asked for.
+    starved: bool,
     /// The request is no longer answered, because its client may be gone and others wait.
     given_up: bool,
     /// The answer to the request is there.
@@ -81,9 +89,8 @@ impl ActivityTimes {
 
     fn unused(&self) -> Option<Unused> {
         match self.state {
+            _ if self.blocked || self.starved => Some(Unused::Stalled(self.since)),
             ConnectionState::Answering => None,
-            // Its last answer is still on its way.
-            _ if self.blocked => None,
             ConnectionState::Idle => Some(Unused::Idle(self.since)),
             ConnectionState::Draining => Some(Unused::Draining(self.since)),
             ConnectionState::Head => Some(Unused::HalfOpen(self.since)),
@@ -99,6 +106,7 @@ impl Default for Activity {
                 since: Instant::now(),
                 dismissed: false,
                 blocked: false,
+                starved: false,
                 given_up: false,
                 has_answer: false,
                 answer_begun: None,
@@ -108,6 +116,7 @@ impl Default for Activity {
                 drains: false,
             }),
             dismissed: Notify::new(),
+            answering: AtomicWaker::new(),
         }))
     }
 }
@@ -151,6 +160,7 @@ impl Activity {
             times.state = ConnectionState::Answering;
             times.had_request = true;
             times.has_answer = false;
+            times.given_up = false;
         });
     }
 
@@ -159,25 +169,23 @@ impl Activity {
         self.times(|times| times.awaits_answer())
     }
 
-    /// Ends the connection without an answer, if there is none yet.
+    /// Gives the request up, if it has no answer yet.
     pub(super) fn give_up(&self) {
-        let given_up = self.times(|times| {
-            times.given_up |= times.awaits_answer();
-            times.given_up
-        });
-        if given_up {
-            self.0.dismissed.notify_one();
-        }
+        self.times(|times| times.given_up |= times.awaits_answer());
+        self.0.answering.wake();
     }
 
-    pub(super) fn is_given_up(&self) -> bool {
-        self.times(|times| times.given_up && !times.has_answer)
+    /// Whether the request is given up; if not, this task is woken when it is.
+    pub(super) fn is_given_up(&self, context: &Context<'_>) -> bool {
+        self.0.answering.register(context.waker());
+        self.times(|times| times.given_up && times.awaits_answer())
     }
 
     /// The answer is there. It `drains` if the connection ends with it while the client may be sending still.
     pub(super) fn answer_begins(&self, bytes: u64, drains: bool) {
         self.times(|times| {
             times.has_answer = true;
+            times.starved = false;
             times.answer_begun = None;
             times.answer_time = answer_time(bytes);
             times.drains |= drains;
@@ -194,12 +202,23 @@ impl Activity {
 
     /// Bytes came from the client.
     pub(super) fn received(&self) {
-        self.times(|times| {
-            if times.state == ConnectionState::Idle {
+        self.times(|times| match times.state {
+            ConnectionState::Idle => {
                 times.state = ConnectionState::Head;
                 times.since = Instant::now();
             }
+            ConnectionState::Answering if times.starved => {
+                times.starved = false;
+                times.since = Instant::now();
+            }
+            _ => {}
         });
+    }
+
+    /// More was to be read than has come.
+    pub(super) fn waits_for_input(&self) {
+        // Between two requests that is the next one, and while one is answered its body.
+        self.times(|times| times.starved = times.awaits_answer());
     }
 
     /// The client has closed its sending side; says whether that is new.
@@ -301,11 +320,29 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_taken_is_in_use() {
+    fn an_answer_that_is_not_taken_stalls() {
         let activity = blocked(1);
-        assert_eq!(activity.unused(), None);
+        assert!(matches!(activity.unused(), Some(Unused::Stalled(_))));
         activity.sent(true);
         assert!(matches!(activity.unused(), Some(Unused::Idle(_))));
+    }
+
+    #[test]
+    fn a_body_stalls_while_none_of_it_comes() {
+        let activity = Activity::default();
+        activity.request_came();
+        assert_eq!(activity.unused(), None);
+        activity.waits_for_input();
+        let stalled = activity.unused();
+        assert!(matches!(stalled, Some(Unused::Stalled(_))));
+        activity.received();
+        assert_eq!(activity.unused(), None, "it may be all");
+        activity.waits_for_input();
+        assert!(activity.unused() > stalled, "since then");
+        activity.answer_begins(0, true);
+        assert_eq!(activity.unused(), None, "the rest is not wanted");
+        activity.waits_for_input();
+        assert_eq!(activity.unused(), None);
     }
 
     #[test]

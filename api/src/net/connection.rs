@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{activity::Activity, half_closed::EndOfInput, phase::Phase, stream::TrackedStream};
+use super::{activity::Activity, phase::Phase, stream::TrackedStream};
 
 /// About the longest request head, in bytes; longer ones are answered 431. hyper looks at it between two reads.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -40,7 +40,6 @@ pub(super) async fn serve<F, A>(
     answer: F,
     mut phase: watch::Receiver<Phase>,
     activity: Activity,
-    end_of_input: EndOfInput,
 ) where
     F: Fn(Request<Incoming>) -> A,
     A: Future<Output = Response<AnswerBody>>,
@@ -49,16 +48,9 @@ pub(super) async fn serve<F, A>(
         activity.request_came();
         let version = request.version();
         let keeps_alive = version > Version::HTTP_10 || keeps_alive(request.headers());
-        let ended = activity.is_half_closed().then(|| end_of_input.clone());
         let (answer, activity) = (answer(request), activity.clone());
         async move {
-            let mut answer = match ended {
-                Some(ended) => {
-                    let _turn = ended.turn().await;
-                    answer.await
-                }
-                None => answer.await,
-            };
+            let mut answer = answer.await;
             // The endpoint says so only if it has not read all of the request.
             let drains = answer.headers().contains_key(CONNECTION);
             activity.answer_begins(answer.body().size_hint().lower(), drains);
@@ -81,7 +73,7 @@ pub(super) async fn serve<F, A>(
         }
         is_closing = is_closing || closing.as_mut().poll(context).is_ready();
         if !is_dismissed && dismissed.as_mut().poll(context).is_ready() {
-            if activity.unused().is_some() || activity.is_given_up() {
+            if activity.unused().is_some() {
                 return Poll::Ready(());
             }
             (is_dismissed, is_closing) = (true, true);

@@ -3,7 +3,7 @@
 //! - `server`: a listener, the bound on its connections, and how serving ends (`phase`).
 //! - `open_connections`: all that are open, and which of them makes room for a new one.
 //! - `connection`: one connection; `activity`: what it is doing, and its deadlines; `stream`: its socket;
-//!   `refusal`: its answer to what is no request; `half_closed`: how many are waited for that may be gone.
+//!   `refusal`: its answer to what is no request; `half_closed`: clients that may be gone.
 //! - `listen_address`: where to listen, as a user writes it.
 //! - `self_wakes`: polls a connection that wakes itself again at once.
 
@@ -19,6 +19,7 @@ mod server;
 mod stream;
 
 pub(crate) use self::{
+    half_closed::EndOfInput,
     listen_address::listen_address,
     open_connections::{OpenConnections, OpenConnectionsSettings},
     phase::Phase,

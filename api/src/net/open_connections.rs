@@ -1,6 +1,6 @@
 //! The connections that are open, and which of them makes room for a new one.
 //!
-//! It is one of the client with the most idle and half-open connections, so that a crowd from one address
+//! It is one of the client with the most idle, half-open and stalled connections, so that a crowd from one address
 //! makes room for everybody else. Nothing is counted while there is room: the connections are looked at when
 //! there is none, and only for a tenth of the time, however many clients come.
 
@@ -29,9 +29,12 @@ use crate::telemetry::{InFlight, Metrics};
 
 /// How many times as long as it took to make is the order good in which connections make room.
 const ORDER_IS_GOOD: u32 = 10;
-/// A head that began later is probably on its way: it is waited for, unless its client has most of all
-/// connections.
+/// A head that began later is probably on its way: it is waited for, unless its client is a crowd.
 const HEAD_IS_NEW: Duration = Duration::from_millis(200);
+/// A client with more than this part of all connections is a crowd.
+const CROWD: usize = 8;
+/// A body that does not come, or an answer that is not taken, has stalled when nothing of it has moved for this long.
+const STALLED: Duration = Duration::from_millis(500);
 
 /// The open connections of all listeners.
 #[derive(Clone)]
@@ -49,7 +52,8 @@ pub(crate) struct OpenConnectionsSettings {
     /// The most connections that there are descriptors for.
     pub descriptors: usize,
     /// The most requests that are worked on whose clients had closed their sending side, and whose clients have
-    /// done so since.
+    /// The most requests that are worked on whose clients had closed their sending side, and the most that wait whose
+    /// clients close it later.
     pub half_closed: usize,
     /// What counts as one client.
     pub client: fn(IpAddr) -> IpAddr,
@@ -89,10 +93,11 @@ impl OpenConnections {
         Registered {
             connections: self.clone(),
             number,
-            activity,
+            activity: activity.clone(),
             end_of_input: EndOfInput {
                 list: self.0.half_closed.clone(),
-                client,
+                peer: client,
+                activity,
             },
             _counted: InFlight::enter(&self.0.gauge),
         }
@@ -195,7 +200,7 @@ fn in_order<T>(
     let mut most = BinaryHeap::new();
     let mut is_crowd = Vec::new();
     for (index, of_client) in clients.iter_mut().enumerate() {
-        is_crowd.push(of_client.len() * 2 > all);
+        is_crowd.push(of_client.len() > (all / CROWD).max(1));
         // The last one makes room first.
         of_client.sort_by_key(|(unused, _)| Reverse(*unused));
         most.extend(place(index, of_client));
@@ -204,9 +209,11 @@ fn in_order<T>(
     let mut order = VecDeque::new();
     while let Some((count, Reverse(unused), index)) = most.pop() {
         // Those who come meanwhile may have made it a crowd again, so the others are not ended for its sake.
-        let has_few = count * 2 < largest;
-        if has_few || (is_new(unused, now) && !is_crowd[index]) {
+        if count * 2 < largest {
             break;
+        }
+        if is_waited_for(unused, is_crowd[index], now) {
+            continue;
         }
         order.extend(clients[index].pop());
         most.extend(place(index, &clients[index]));
@@ -214,10 +221,13 @@ fn in_order<T>(
     order
 }
 
-fn is_new(unused: Unused, now: Instant) -> bool {
+/// Whether it is probably about to be of use.
+fn is_waited_for(unused: Unused, is_crowd: bool, now: Instant) -> bool {
+    let lasts = |since| now.saturating_duration_since(since);
     match unused {
         Unused::Idle(_) | Unused::Draining(_) => false,
-        Unused::HalfOpen(since) => now.saturating_duration_since(since) < HEAD_IS_NEW,
+        Unused::HalfOpen(since) => lasts(since) < HEAD_IS_NEW && !is_crowd,
+        Unused::Stalled(since) => lasts(since) < STALLED,
     }
 }
 
@@ -282,19 +292,36 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_new_is_waited_for_unless_its_client_has_most_connections() {
+    fn of_one_client_what_has_stalled_goes_last() {
+        let connections: [Connection; 3] = [
+            (OTHER, Unused::Stalled, 9000),
+            (OTHER, Unused::HalfOpen, 5000),
+            (OTHER, Unused::Stalled, 6000),
+        ];
+        assert_eq!(order(&connections, 3), [1, 0]);
+    }
+
+    #[test]
+    fn those_of_others_do_not_go_while_a_crowd_has_just_stalled() {
+        let mut connections: Vec<Connection> = vec![(CROWD, Unused::Stalled, 100); 9];
+        connections.push((OTHER, Unused::Idle, 60_000));
+        assert_eq!(order(&connections, 10), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_head_that_is_new_is_waited_for_unless_its_client_is_a_crowd() {
         let connections: [Connection; 3] = [
             (CROWD, Unused::HalfOpen, 1),
             (CROWD, Unused::HalfOpen, 2),
             (OTHER, Unused::HalfOpen, 3),
         ];
-        assert_eq!(order(&connections, 3), [1]);
-        assert_eq!(order(&connections, 4), Vec::<usize>::new());
+        assert_eq!(order(&connections, 15), [1, 0]);
+        assert_eq!(order(&connections, 16), Vec::<usize>::new());
         let idle: [(_, fn(_) -> _, _); 3] = [
             (CROWD, Unused::HalfOpen, 1),
-            (CROWD, Unused::Idle, 2),
+            (CROWD, Unused::HalfOpen, 2),
             (OTHER, Unused::Idle, 3),
         ];
-        assert_eq!(order(&idle, 4), [1, 2]);
+        assert_eq!(order(&idle, 16), [2], "the others are not waited for");
     }
 }

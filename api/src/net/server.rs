@@ -164,19 +164,21 @@ impl Connections {
             // Only an optimisation, and the next read or write tells what is wrong with the socket.
             let _ = stream.set_nodelay(true);
             let local = LocalAddr(stream.local_addr().map(Into::into).unwrap_or_default());
+            let activity = open.registered.activity.clone();
+            let end_of_input = open.registered.end_of_input.clone();
+            let stream = TrackedStream::new(stream, activity.clone(), refuse, end_of_input.clone());
             let answer = move |request: hyper::Request<hyper::body::Incoming>| {
                 let (endpoint, local) = (endpoint.clone(), local.clone());
                 let remote = RemoteAddr(peer.into());
+                let end_of_input = end_of_input.clone();
                 async move {
-                    let request = Request::from((request, local, remote, Scheme::HTTP));
+                    let mut request = Request::from((request, local, remote, Scheme::HTTP));
+                    request.set_data(end_of_input);
                     let answer = endpoint.call(request).await;
                     answer.unwrap_or_else(poem::Error::into_response).into()
                 }
             };
-            let activity = open.registered.activity.clone();
-            let end_of_input = open.registered.end_of_input.clone();
-            let stream = TrackedStream::new(stream, activity.clone(), refuse, end_of_input.clone());
-            let serve = connection::serve(stream, answer, phase, activity, end_of_input);
+            let serve = connection::serve(stream, answer, phase, activity);
             absorb_self_wakes(serve).await;
             drop(open);
         });

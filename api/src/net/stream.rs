@@ -61,8 +61,8 @@ impl TrackedStream {
         if self.stream.poll_read_ready(context).is_pending() {
             return false;
         }
-        if self.has_ended() && self.activity.awaits_answer() && self.activity.half_closes() {
-            self.end_of_input.tell(&self.activity);
+        if self.has_ended() {
+            self.end_of_input.tell();
         }
         let ready = self.stream.ready(Interest::WRITABLE).now_or_never();
         matches!(ready, Some(Ok(ready)) if ready.is_write_closed())
@@ -98,10 +98,12 @@ impl AsyncRead for TrackedStream {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
+        if polled.is_pending() {
+            self.activity.waits_for_input();
+        } else if buffer.filled().len() > before {
             self.activity.received();
             if self.has_ended() {
-                self.activity.half_closes();
+                self.end_of_input.tell();
             }
         }
         polled

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use tests::{
-    Engine, Env, Kvd, Wire,
+    Answer, Engine, Env, Kvd, Wire,
+    kvd::setting,
     load::until,
     pace::{Stopwatch, stretched},
 };
@@ -19,6 +20,9 @@ tests::list! {
         what_is_not_complete_ends_at_once;
     Only(Engine::Postgres) =>
         a_request_that_waits_is_answered_after_the_end_of_input,
+        those_of_one_client_keep_no_other_waiting,
+        those_without_a_turn_in_their_time_are_503,
+        of_too_many_that_end_while_they_wait_the_oldest_is_given_up,
         a_request_is_given_up_when_its_client_resets_the_connection
 }
 
@@ -32,7 +36,7 @@ fn write(line: &str, body: &str) -> String {
 }
 
 /// Sends it and closes the sending side; the answer, after which nothing may come but the end.
-async fn said_all(mut wire: Wire, request: String) -> tests::Answer {
+async fn said_all(mut wire: Wire, request: String) -> Answer {
     wire.send(request).await.shutdown().await;
     let answer = wire.answer().await;
     assert!(wire.rest().await.is_empty(), "{}: one answer", answer.asked);
@@ -176,6 +180,106 @@ async fn a_request_that_waits_is_answered_after_the_end_of_input(env: Env) {
     lock.commit().await.expect("the lock goes");
     assert_eq!(wire.answer().await.expect(200).member("value"), "b");
     assert!(wire.rest().await.is_empty());
+}
+
+/// Sessions, for which 64 half-closed requests are worked on, 16 of one client.
+const SESSIONS: &str = "4";
+const CROWD: usize = 80;
+
+/// A crowd of writes of a locked key, all under way, whose clients have closed their sending side.
+async fn half_closed_crowd(kvd: &Kvd) -> Vec<Wire> {
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let mut wire = kvd.wire().await;
+        let request = write("PUT /items/locked", "{\"value\":\"b\"}");
+        wire.send(request).await.shutdown().await;
+        crowd.push(wire);
+    }
+    until("they are under way", async || {
+        kvd.metric(IN_FLIGHT).await > CROWD as f64
+    })
+    .await;
+    crowd
+}
+
+async fn those_of_one_client_keep_no_other_waiting(env: Env) {
+    let start = env.kvd().arg("--request-timeout", "50s");
+    let kvd = start
+        .arg("--database-max-connections", SESSIONS)
+        .start()
+        .await;
+    let _created = kvd.create("locked", "a").await;
+    let _free = kvd.create("free", "a").await;
+    let begun = env.database().connection().await.begin().await;
+    let lock = begun.expect("a transaction");
+    lock.execute_unprepared(LOCK).await.expect("locked");
+    let crowd = half_closed_crowd(&kvd).await;
+    for request in [
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET /items/free HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        write("PUT /items/free", "{\"value\":\"b\"}"),
+    ] {
+        let wire = kvd.wire_at("127.0.0.2").await;
+        let _served = said_all(wire, request).await.expect(200);
+    }
+    assert!(
+        kvd.metric(IN_FLIGHT).await > CROWD as f64,
+        "the crowd waits"
+    );
+    lock.commit().await.expect("the lock goes");
+    for mut wire in crowd {
+        let _answered = wire.answer().await.expect(200);
+    }
+}
+
+async fn those_without_a_turn_in_their_time_are_503(env: Env) {
+    let time = setting(stretched(Duration::from_secs(3)));
+    let start = env.kvd().arg("--request-timeout", time);
+    let kvd = start
+        .arg("--database-max-connections", SESSIONS)
+        .start()
+        .await;
+    let _created = kvd.create("locked", "a").await;
+    let begun = env.database().connection().await.begin().await;
+    let lock = begun.expect("a transaction");
+    lock.execute_unprepared(LOCK).await.expect("locked");
+    let mut told = Vec::new();
+    for mut wire in half_closed_crowd(&kvd).await {
+        told.push(wire.answer().await);
+    }
+    lock.rollback().await.expect("the lock goes");
+    let of_turns = |answer: &&Answer| answer.text().contains("sending side");
+    let (without_turn, others): (Vec<_>, Vec<_>) = told.iter().partition(of_turns);
+    assert!(!without_turn.is_empty(), "all had their turn");
+    for answer in without_turn {
+        answer.problem(503, "overloaded");
+    }
+    for answer in others {
+        assert!([503, 504].contains(&answer.status), "{answer:?}");
+    }
+}
+
+async fn of_too_many_that_end_while_they_wait_the_oldest_is_given_up(env: Env) {
+    const MOST: usize = 16;
+    let start = env.kvd().arg("--request-timeout", "50s");
+    let kvd = start.arg("--database-max-connections", "1").start().await;
+    let _created = kvd.create("locked", "a").await;
+    let begun = env.database().connection().await.begin().await;
+    let lock = begun.expect("a transaction");
+    lock.execute_unprepared(LOCK).await.expect("locked");
+    let mut wires = Vec::new();
+    for _ in 0..=MOST {
+        let mut wire = waiting(&kvd).await;
+        wire.shutdown().await;
+        wires.push(wire);
+    }
+    let mut oldest = wires.remove(0);
+    oldest.answer().await.problem(504, "outcome-unknown");
+    assert!(oldest.rest().await.is_empty());
+    lock.commit().await.expect("the lock goes");
+    for mut wire in wires {
+        let _answered = wire.answer().await.expect(200);
+    }
 }
 
 async fn a_request_is_given_up_when_its_client_resets_the_connection(env: Env) {
