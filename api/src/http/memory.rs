@@ -23,9 +23,7 @@ use tokio::{
 };
 
 use super::{
-    client_address::client_network,
-    memory_ledger::{Ledger, Waiting},
-    problem::Problem,
+    client_address::client_network, first_fit::Ticket, memory_ledger::Ledger, problem::Problem,
     problem_code::Code,
 };
 use crate::telemetry::Metrics;
@@ -45,7 +43,7 @@ struct SharedBudget {
     bytes: usize,
     /// The end of a request's time, in which it is too late to begin.
     margin: Duration,
-    ledger: Mutex<Ledger<Reservation>>,
+    ledger: Mutex<Ledger>,
 }
 
 /// There was no memory in time.
@@ -92,7 +90,7 @@ impl MemoryBudget {
         metrics.scraped_gauge(
             "kvd_memory_waiting_requests",
             "Requests that wait for memory of the budget.",
-            move || shared.ledger().still_waiting(),
+            move || shared.ledger().waiting(),
         );
     }
 
@@ -122,33 +120,14 @@ impl MemoryBudget {
 }
 
 impl SharedBudget {
-    fn ledger(&self) -> MutexGuard<'_, Ledger<Reservation>> {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(self: &Arc<Self>, client: IpAddr, bytes: usize) {
-        if bytes == 0 {
-            return;
+    fn give_back(&self, client: IpAddr, bytes: usize) {
+        if bytes > 0 {
+            self.ledger().release(client, bytes);
         }
-        let mut ledger = self.ledger();
-        ledger.release(client, bytes);
-        let unwanted = self.grant(&mut ledger);
-        drop(ledger);
-        drop(unwanted);
-    }
-
-    /// Gives memory to those that wait. What one does not take that gave up meanwhile has to be dropped
-    /// once the ledger is free.
-    fn grant(self: &Arc<Self>, ledger: &mut Ledger<Reservation>) -> Vec<Reservation> {
-        let grant = |waiting: Waiting<Reservation>| {
-            let reservation = Reservation::new(self.clone(), waiting.client, waiting.bytes);
-            waiting.granted.send(reservation).err()
-        };
-        ledger
-            .take_for_waiting()
-            .into_iter()
-            .filter_map(grant)
-            .collect()
     }
 }
 
@@ -182,12 +161,11 @@ impl Reservation {
             Err(reservation) => reservation,
         };
         let last = deadline - reservation.0.budget.margin;
-        match timeout_at(last, reservation.wait_for(bytes)).await {
-            Ok(Ok(more)) => {
-                let more = more.0.bytes.swap(0, Ordering::Relaxed);
-                reservation.0.bytes.fetch_add(more, Ordering::Relaxed);
-                Ok(reservation)
-            }
+        let mut place = reservation.wait_for(bytes);
+        let granted = timeout_at(last, &mut place.granted).await;
+        drop(place);
+        match granted {
+            Ok(Ok(())) => Ok(reservation),
             Ok(Err(_)) | Err(_) => Err(NoMemory),
         }
     }
@@ -206,22 +184,16 @@ impl Reservation {
         Ok(self)
     }
 
-    fn wait_for(&self, bytes: usize) -> oneshot::Receiver<Self> {
-        let (granted, waiting) = oneshot::channel();
+    fn wait_for(&self, bytes: usize) -> WaitingPlace<'_> {
+        let (more, own) = (self.missing(bytes), self.bytes());
         let HeldMemory { budget, client, .. } = &*self.0;
-        let mut ledger = budget.ledger();
-        ledger.wait(Waiting {
-            client: *client,
-            bytes: self.missing(bytes),
-            own: self.bytes(),
+        let (ticket, granted) = budget.ledger().wait(*client, own, more);
+        WaitingPlace {
+            memory: &self.0,
+            more,
+            ticket,
             granted,
-        });
-        // Something may have been given back since the first try, when nothing waited for it. This also
-        // forgets those that gave up.
-        let unwanted = budget.grant(&mut ledger);
-        drop(ledger);
-        drop(unwanted);
-        waiting
+        }
     }
 
     fn missing(&self, bytes: usize) -> usize {
@@ -246,6 +218,29 @@ impl Reservation {
             text,
             _reservation: self,
         })
+    }
+}
+
+/// The place of a reservation among those that wait for more. What was granted is the reservation's when the
+/// place is left, also if nobody asks for it any more: the reservation gives it back with all else.
+struct WaitingPlace<'a> {
+    memory: &'a HeldMemory,
+    more: usize,
+    ticket: Ticket,
+    granted: oneshot::Receiver<()>,
+}
+
+impl Drop for WaitingPlace<'_> {
+    fn drop(&mut self) {
+        let HeldMemory {
+            budget,
+            client,
+            bytes,
+        } = self.memory;
+        let gave_up = budget.ledger().leave(*client, self.ticket);
+        if !gave_up {
+            bytes.fetch_add(self.more, Ordering::Relaxed);
+        }
     }
 }
 
@@ -340,7 +335,7 @@ mod tests {
         assert!((&mut all).now_or_never().is_none());
         assert!((&mut own).now_or_never().is_none());
         assert!((&mut other).now_or_never().is_none());
-        assert_eq!(budget.0.ledger().still_waiting(), 3);
+        assert_eq!(budget.0.ledger().waiting(), 3);
         drop(most);
         let own = own.now_or_never();
         assert!(own.is_none(), "the one that came first has all");
@@ -359,7 +354,7 @@ mod tests {
         let all = budget.try_reserve(client(1), BUDGET).unwrap();
         let too_late = Instant::now() + TIME / 10;
         assert!(budget.reserve(client(2), 1, too_late).await.is_err());
-        assert_eq!(budget.0.ledger().still_waiting(), 0);
+        assert_eq!(budget.0.ledger().waiting(), 0);
         let mut given_up = Box::pin(budget.reserve(client(2), 1, deadline()));
         assert!((&mut given_up).now_or_never().is_none());
         drop(all);

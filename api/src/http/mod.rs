@@ -19,6 +19,7 @@ mod check_head;
 mod client_address;
 mod entity_tags;
 mod failed;
+mod first_fit;
 mod half_closed;
 mod hosts;
 mod json;
