@@ -267,11 +267,15 @@ fn bytes(text: &str) -> Result<usize, String> {
         "g" | "gib" => Some(1 << 30),
         _ => None,
     };
-    let number = digits.parse::<usize>().ok();
+    let number = digits.parse::<u128>().ok();
     let bytes = number
         .zip(unit)
-        .and_then(|(number, unit)| number.checked_mul(unit));
-    bytes.ok_or_else(|| "expected a number of bytes such as 268435456, 256MiB or 1GiB".to_owned())
+        .map(|(number, unit)| number.saturating_mul(unit));
+    let bytes = bytes.ok_or("expected a number of bytes such as 268435456, 256MiB or 1GiB")?;
+    // No memory that a program is given is larger.
+    let most = isize::MAX as usize;
+    let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= most);
+    bytes.ok_or_else(|| format!("expected at most {most} bytes"))
 }
 
 fn request_timeout(text: &str) -> Result<Duration, String> {
@@ -315,8 +319,14 @@ mod tests {
         assert_eq!(bytes("256MiB"), Ok(256 << 20));
         assert_eq!(bytes("1 gib"), Ok(1 << 30));
         assert_eq!(bytes("512k"), Ok(512 << 10));
-        for wrong in ["", "MiB", "-1", "1.5GiB", "256MB", "99999999999GiB", "1٣"] {
-            assert!(bytes(wrong).is_err(), "{wrong}");
+        for wrong in ["", "MiB", "-1", "1.5GiB", "256MB", "1٣"] {
+            let told = bytes(wrong).unwrap_err();
+            assert!(told.contains("such as 268435456"), "{wrong}: {told}");
+        }
+        assert_eq!(bytes("9223372036854775807"), Ok(isize::MAX as usize));
+        for large in ["9223372036854775808", "8589934592GiB", "99999999999999GiB"] {
+            let told = bytes(large).unwrap_err();
+            assert!(told.contains("at most"), "{large}: {told}");
         }
     }
 

@@ -38,22 +38,26 @@ impl FromStr for AllowedHosts {
     type Err = String;
 
     fn from_str(list: &str) -> Result<Self, String> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         list.split(',')
             .map(str::trim)
             .filter(|entry| !entry.is_empty())
-            .map(|entry| match entry {
-                ANY => Ok(entry.to_owned()),
-                name if name.bytes().all(is_plain) => Ok(without_root(name).to_owned()),
-                _ => Err(
-                    "expected names without port by comma, such as kvd.example.com, or * for \
-                          every name"
-                        .to_owned(),
-                ),
+            .map(|entry| match without_root(entry) {
+                name if entry == ANY || is_domain_name(name) => Ok(name.to_owned()),
+                _ => Err(format!(
+                    "{entry:?} is no name of a host: expected names without port by comma, such as \
+                     kvd.example.com, or * for every name"
+                )),
             })
             .collect::<Result<_, _>>()
             .map(Self)
     }
+}
+
+/// Whether the name system can have this name, which has no dot at its end (RFC 1035, 2.3.4).
+fn is_domain_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(is_plain);
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 impl AllowedHosts {
@@ -296,15 +300,27 @@ mod tests {
 
     #[test]
     fn allowed_hosts_are_names_and_nothing_else() {
+        let (label, long) = ("a".repeat(63), "a.".repeat(127));
         for wrong in [
             "http://kvd",
             "kvd:80",
             "*.example.com",
             "a b",
             "[::1]",
-            "\u{e9}",
+            "é",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "*.",
+            &format!("a{label}.b"),
+            &format!("{long}ab"),
         ] {
-            assert!(wrong.parse::<AllowedHosts>().is_err(), "{wrong}");
+            let told = format!("ok,{wrong}").parse::<AllowedHosts>().unwrap_err();
+            assert!(told.starts_with(&format!("{wrong:?} is no name")), "{told}");
+        }
+        for right in [&format!("{label}.b."), &*long, "a_b.c-d.127"] {
+            assert!(right.parse::<AllowedHosts>().is_ok(), "{right}");
         }
         let given: AllowedHosts = " a.example. ,, b ".parse().unwrap();
         assert_eq!(given.to_string(), "a.example,b");

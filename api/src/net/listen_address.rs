@@ -24,9 +24,11 @@ pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn host_and_port(text: &str) -> Result<(&str, u16), String> {
-    if let Some((scheme, _)) = text.split_once("://") {
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let address = rest.split('/').next().unwrap_or_default();
+        host_and_port(address)?;
         return Err(format!(
-            "leave {scheme:?} and :// out: write 127.0.0.1:8000"
+            "an address has no {scheme}:// before it and no path behind it: write {address}"
         ));
     }
     if text.parse::<Ipv6Addr>().is_ok() {
@@ -96,7 +98,11 @@ mod tests {
             (":", "from 0 to 65535"),
             ("localhost:http", "from 0 to 65535"),
             ("127.0.0.1:65536", "from 0 to 65535"),
-            ("http://localhost:8000", "write 127.0.0.1:8000"),
+            ("http://localhost:8000", "write localhost:8000"),
+            ("https://0.0.0.0:8001/items/", "write 0.0.0.0:8001"),
+            ("http://[::1]:8001", "write [::1]:8001"),
+            ("http://localhost", "write localhost:8000"),
+            ("http://", "write 127.0.0.1:8000"),
             ("a.invalid:8000", "\"a.invalid\" cannot be resolved"),
             ("a b:8000", "\"a b\" cannot be resolved"),
         ] {

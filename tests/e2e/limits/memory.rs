@@ -266,7 +266,7 @@ async fn a_budget_that_is_less_than_one_request_can_need_is_refused(env: Env) {
     }
     let large = env.kvd().arg("--max-value-bytes", "67108864");
     assert_refused(large.arg("--memory-budget", "256MiB").run().await);
-    for wrong in ["", "much", "1.5MiB", "256MB"] {
+    for wrong in ["", "much", "1.5MiB", "256MB", "8589934592GiB"] {
         assert_refused(env.kvd().arg("--memory-budget", wrong).run().await);
     }
     let enough = env.kvd().arg("--memory-budget", "2 MiB").start().await;

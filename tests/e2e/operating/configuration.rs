@@ -66,7 +66,7 @@ async fn dotenv_is_read_in_the_working_directory_only(env: Env) {
     assert_eq!(quota(start().directory(&below)).await, policy(60, 60));
 }
 
-const WRONG: [(&str, &str, &str); 34] = [
+const WRONG: [(&str, &str, &str); 36] = [
     ("--database-url", "DATABASE_URL", "redis://127.0.0.1/0"),
     ("--database-url", "DATABASE_URL", "no url at all"),
     ("--database-url", "DATABASE_URL", ""),
@@ -102,7 +102,9 @@ const WRONG: [(&str, &str, &str); 34] = [
     ("--allowed-hosts", "ALLOWED_HOSTS", "http://kvd.example"),
     ("--allowed-hosts", "ALLOWED_HOSTS", "kvd.example:8000"),
     ("--allowed-hosts", "ALLOWED_HOSTS", "localhost,*.example"),
+    ("--allowed-hosts", "ALLOWED_HOSTS", "."),
     ("--max-value-bytes", "MAX_VALUE_BYTES", "256k"),
+    ("--memory-budget", "MEMORY_BUDGET", "8589934592GiB"),
     ("--max-connections", "MAX_CONNECTIONS", "0"),
     ("--shutdown-delay", "SHUTDOWN_DELAY", "soon"),
     ("--shutdown-grace", "SHUTDOWN_GRACE", "10 parsecs"),
@@ -187,6 +189,7 @@ async fn a_name_is_resolved_and_who_is_mistaken_is_told_what_to_write(env: Env) 
         ("::1", "write it as [::1]:8000"),
         ("8001", "write 127.0.0.1:8001"),
         (":8001", "write 127.0.0.1:8001"),
+        ("http://localhost:8001", "write localhost:8001"),
         ("localhost:http", "a number from 0 to 65535"),
         ("no-such-name.invalid:8000", "cannot be resolved"),
     ] {
