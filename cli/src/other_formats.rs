@@ -110,6 +110,25 @@ fn without_mark(line: &[u8]) -> Option<(&'static str, &'static str)> {
     })
 }
 
+/// How a line of SQL begins, in capitals: the comments and statements that dumps put first.
+const SQL: [&[u8]; 8] = [
+    b"--",
+    b"/*",
+    b"INSERT INTO ",
+    b"CREATE ",
+    b"PRAGMA ",
+    b"BEGIN TRANSACTION",
+    b"SET ",
+    b"DROP TABLE ",
+];
+
+fn is_sql(line: &[u8]) -> bool {
+    SQL.iter().any(|begin| {
+        let begins = line.get(..begin.len());
+        begins.is_some_and(|begins| begins.eq_ignore_ascii_case(begin))
+    })
+}
+
 fn text(line: &[u8]) -> Option<(&'static str, &'static str)> {
     let separates = |byte: &u8| matches!(byte, b',' | b';' | b'\t');
     match line {
@@ -122,6 +141,10 @@ fn text(line: &[u8]) -> Option<(&'static str, &'static str)> {
             "jq -c '.[]' FILE | kvctl import - reads it, and kvctl export writes NDJSON",
         )),
         [b'<', ..] => Some(("XML or HTML", EACH_LINE)),
+        _ if is_sql(line) => Some((
+            "SQL",
+            "psql, mysql or sqlite3 reads it, and kvctl export writes NDJSON of their table items",
+        )),
         [b'"' | b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9', rest @ ..]
             if rest.iter().any(separates) =>
         {

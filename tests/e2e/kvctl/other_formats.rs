@@ -16,7 +16,7 @@ tests::list! {
         json_that_is_no_line_is_named,
         empty_lines_and_a_mark_before_it_change_nothing,
         seed_names_them_too,
-        a_table_of_text_is_named,
+        text_of_other_programs_is_named,
         what_the_messages_show_for_json_works
 }
 
@@ -124,12 +124,23 @@ async fn seed_names_them_too(env: Env) {
     assert_named(&env, refused, "JSON array").await;
 }
 
-async fn a_table_of_text_is_named(env: Env) {
+async fn text_of_other_programs_is_named(env: Env) {
     for table in ["key,value\nk,v\n", "\"key\";\"value\"\n", "k\tv\n"] {
         assert_named(&env, import(&env, ERROR, table).await, "CSV").await;
     }
     for (text, format) in [("<html>\n", "XML or HTML"), ("---\n- key: k\n", "YAML")] {
         assert_named(&env, import(&env, ERROR, text).await, format).await;
+    }
+    for sql in [
+        "--\n-- PostgreSQL database dump\n--\n",
+        "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump\n",
+        "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n",
+        "INSERT INTO items (key, value) VALUES ('k', 'v');\n",
+        "insert into items values (1, 'k', 'v');\n",
+        "CREATE TABLE items (key text, value text);\n",
+        "\n  create table items (\n",
+    ] {
+        assert_named(&env, import(&env, ERROR, sql).await, "this is SQL").await;
     }
     // Only the first line tells a format: behind an item it is a bad line like any other.
     let late = lines([("k", "v")]) + "key,value\n";
