@@ -3,7 +3,10 @@
 use std::{cell::Cell, env, fs, io, path::Path};
 
 /// What is wrong with a line. The line itself is not shown: it may hold a password.
-const EXPECTED: &str = "cannot be read: expected NAME=value, with 'single quotes' around a value with spaces or backslashes";
+const EXPECTED: &str = "cannot be read: expected NAME=value, with 'single quotes' around a value with spaces \
+                        or backslashes";
+/// Where the file is described.
+const SECTION: &str = "section \"The file .env\" of docs/configuration.md";
 
 /// Sets what `.env` names and the environment does not, or has empty. A file that cannot be reached
 /// counts as none.
@@ -25,7 +28,7 @@ pub(crate) fn load() -> Result<Option<String>, String> {
             )));
         }
     };
-    let wrong = |(line, why)| format!(".env: line {line} {why}");
+    let wrong = |(line, why)| format!(".env: line {line} {why}; see {SECTION}");
     let settings = parse(&bytes).map_err(wrong)?;
     // The library may set variables, which here would take code that is marked unsafe.
     dotenvy::from_read_override(unset(settings).as_bytes())

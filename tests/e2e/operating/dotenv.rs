@@ -94,8 +94,13 @@ async fn a_line_that_cannot_be_read_is_named_by_its_number_and_never_shown(env: 
                 "{number}: {said}"
             );
             assert!(!said.contains(SECRET), "{said}");
+            let section = "section \"The file .env\" of docs/configuration.md";
+            assert!(said.contains(section), "{said}");
         }
     }
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let page = fs::read_to_string(page).expect("the page");
+    assert!(page.lines().any(|line| line == "## The file .env"));
 }
 
 async fn a_dollar_in_a_value_is_no_expansion(env: Env) {
