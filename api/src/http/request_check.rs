@@ -4,13 +4,17 @@
 //! Afterwards `HEAD` is `GET` (the server leaves the body out), and a query of an item route is
 //! parsed.
 
+use entity::Key;
 use poem::{Request, http::Method};
 use poem_openapi::{
     OpenApi,
     registry::{MetaOperation, MetaParamIn},
 };
 
-use super::{arrival::Arrival, problem::Problem, problem_code::Code, query::Query, route::Route};
+use super::{
+    arrival::Arrival, percent::percent_decoded, problem::Problem, problem_code::Code, query::Query,
+    route::Route,
+};
 
 /// All methods that any resource has.
 const METHODS: [Method; 5] = [
@@ -62,9 +66,13 @@ impl RequestCheck {
         if operation.is_none() && (route.has_operations() || method != Method::GET) {
             return Err(method_not_allowed(&self.methods(route)));
         }
+        // What is wrong with the key is said before what is wrong with parameters.
         if let Some(operation) = operation
             && let Some(text) = request.uri().query()
         {
+            if route == Route::Item {
+                path_key(&request)?;
+            }
             let known = |name: &str| operation.query_parameters.iter().any(|known| known == name);
             let query = Query::parse(text, known)?;
             request.set_data(query);
@@ -111,6 +119,14 @@ fn check_target(request: &Request) -> Result<(), Problem> {
         path if path.starts_with('/') => Ok(()),
         _ => Err(Problem::invalid("The request target is no path.")),
     }
+}
+
+/// The key in the path of an item.
+pub(crate) fn path_key(request: &Request) -> Result<Key, Problem> {
+    let encoded = Route::key(request.uri().path()).unwrap_or_default();
+    let text = percent_decoded(encoded)
+        .ok_or_else(|| Problem::new(Code::InvalidKey, "The path is not percent-encoded UTF-8."))?;
+    Ok(Key::new(text)?)
 }
 
 pub(crate) fn method_not_allowed(allowed: &[Method]) -> Problem {

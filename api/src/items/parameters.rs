@@ -5,8 +5,8 @@ use poem::{Request, http::HeaderName};
 use poem_openapi::registry::{MetaParamIn, MetaSchema};
 
 use crate::http::{
-    Code, Comparison, EntityTags, Parameter, Problem, Query, Route, entity_tags, integer,
-    percent_decoded, sentence,
+    Code, Comparison, EntityTags, Parameter, Problem, Query, entity_tags, integer, path_key,
+    sentence,
 };
 
 fn query<'a>(name: &str, request: &'a Request) -> Option<&'a str> {
@@ -33,11 +33,7 @@ impl Parameter for Key {
     }
 
     fn extract(_name: &'static str, request: &Request) -> Result<Self, Problem> {
-        let encoded = Route::key(request.uri().path()).unwrap_or_default();
-        let text = percent_decoded(encoded).ok_or_else(|| {
-            Problem::new(Code::InvalidKey, "The path is not percent-encoded UTF-8.")
-        })?;
-        Ok(Self::new(text)?)
+        path_key(request)
     }
 }
 

@@ -11,7 +11,9 @@ tests::list! {
         everything_else_is_a_key,
         keys_are_compared_byte_for_byte,
         a_path_is_decoded_once,
-        a_path_that_is_not_utf_8_is_400
+        a_path_that_is_not_utf_8_is_400;
+    Once =>
+        the_key_of_a_path_is_judged_after_the_method_and_before_all_else
 }
 
 /// Creates and reads a key whose value is itself.
@@ -257,5 +259,35 @@ async fn a_path_that_is_not_utf_8_is_400(env: Env) {
     for path in ["%00", "a%00b", "%0A", "%7F"] {
         let answer = wire.ask("GET", &format!("/items/{path}"), "").await;
         answer.problem(400, "invalid-key");
+    }
+}
+
+async fn the_key_of_a_path_is_judged_after_the_method_and_before_all_else(env: Env) {
+    let kvd = env.start().await;
+    let mut wire = kvd.wire().await;
+    for (key, code) in [
+        ("%FF", "invalid-key"),
+        ("a%00", "invalid-key"),
+        ("a", "invalid-request"),
+    ] {
+        for rest in [
+            "?unknown=1",
+            "?upsert=perhaps",
+            "?upsert=true&upsert=true",
+            "?%zz=1",
+        ] {
+            for headers in ["", "If-Match: nonsense\r\n", "Content-Type: text/plain\r\n"] {
+                for method in ["GET", "PUT", "DELETE"] {
+                    let answer = wire
+                        .ask(method, &format!("/items/{key}{rest}"), headers)
+                        .await;
+                    answer.problem(400, code);
+                }
+            }
+        }
+        let answer = wire
+            .ask("PATCH", &format!("/items/{key}?unknown=1"), "")
+            .await;
+        answer.problem(405, "method-not-allowed");
     }
 }
