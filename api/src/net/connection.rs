@@ -102,11 +102,15 @@ fn protocol() -> http1::Builder {
     protocol
 }
 
-/// Whether a client of HTTP/1.0 wants to send more requests.
+/// Whether a client of HTTP/1.0 wants to send more requests. Of two that contradict each other `close` wins (RFC
+/// 9112, 9.3).
 fn keeps_alive(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(CONNECTION).iter();
-    let mut options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+    let says = |wanted: &[u8]| {
+        let lines = headers.get_all(CONNECTION).iter();
+        let mut options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted))
+    };
+    says(b"keep-alive") && !says(b"close")
 }
 
 /// An answer that closes the connection says so, also to HTTP/1.0, in whose terms it is then written.

@@ -27,8 +27,9 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// The answer in place of these bytes, if they are an answer of hyper's own. Ours have a body.
-    pub(super) fn instead_of(bytes: &[u8], refuse: Refuse) -> Option<Self> {
+    /// The answer in place of these bytes, if they are an answer of hyper's own: ours have a body. That is left
+    /// out of an answer to a `HEAD`.
+    pub(super) fn instead_of(bytes: &[u8], refuse: Refuse, has_body: bool) -> Option<Self> {
         // `HTTP/1.1 400 …` or `HTTP/1.0 400 …`
         if !bytes.starts_with(b"HTTP/1.") || bytes.get(8..10) != Some(b" 4") {
             return None;
@@ -48,7 +49,9 @@ impl Refusal {
         }
         let mut text = text.into_bytes();
         text.extend_from_slice(b"\r\n");
-        text.extend_from_slice(&body);
+        if has_body {
+            text.extend_from_slice(&body);
+        }
         Some(Self { text, sent: 0 })
     }
 
@@ -82,8 +85,8 @@ mod tests {
         answer
     }
 
-    fn instead_of(text: &str) -> Option<String> {
-        let refusal = Refusal::instead_of(text.as_bytes(), refuse)?;
+    fn instead_of(text: &str, has_body: bool) -> Option<String> {
+        let refusal = Refusal::instead_of(text.as_bytes(), refuse, has_body)?;
         Some(String::from_utf8(refusal.text).unwrap())
     }
 
@@ -91,11 +94,10 @@ mod tests {
     fn an_answer_without_a_body_gets_one() {
         let own = "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\
                    content-length: 0\r\ndate: now\r\n\r\n";
-        assert_eq!(
-            instead_of(own).unwrap(),
-            "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ndate: now\r\n\
-             content-length: 7\r\ncontent-type: text/plain\r\n\r\nno: 431"
-        );
+        let head = "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ndate: now\r\n\
+                    content-length: 7\r\ncontent-type: text/plain\r\n\r\n";
+        assert_eq!(instead_of(own, true).unwrap(), format!("{head}no: 431"));
+        assert_eq!(instead_of(own, false).unwrap(), head, "to a HEAD");
     }
 
     #[test]
@@ -108,7 +110,7 @@ mod tests {
             "{\"value\":\"HTTP/1.1 404\"}",
             "",
         ] {
-            assert_eq!(instead_of(text), None, "{text}");
+            assert_eq!(instead_of(text, true), None, "{text}");
         }
     }
 }

@@ -24,14 +24,19 @@ use super::{
 const JOINED: usize = 1024;
 /// The most that is read after the last answer.
 const MOST_DRAINED: usize = 2 * 1024 * 1024;
-/// So much of it at a time.
+/// The most that is read of it at a time.
 const DRAINED: usize = 16 * 1024;
+/// How HTTP/2 begins. hyper ends the connection without a word when it sees what always follows, but answers
+/// this alone as any other head that it cannot read.
+const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 pub(super) struct TrackedStream {
     stream: TcpStream,
     activity: Activity,
     refuse: Refuse,
     refusal: Option<Refusal>,
+    /// Whether what was read since the last answer begins with the method `HEAD`; `None` if nothing was read.
+    asks_head: Option<bool>,
     end_of_input: EndOfInput,
     /// How much may still be drained, once the last answer has been sent.
     draining: Option<usize>,
@@ -49,6 +54,7 @@ impl TrackedStream {
             activity,
             refuse,
             refusal: None,
+            asks_head: None,
             end_of_input,
             draining: None,
         }
@@ -72,6 +78,18 @@ impl TrackedStream {
     fn has_ended(&self) -> bool {
         let ready = self.stream.ready(Interest::READABLE).now_or_never();
         matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
+    }
+
+    /// Looks at bytes that may begin a request, and says how many of them hyper is to see.
+    fn begin(&mut self, bytes: &[u8]) -> usize {
+        if self.asks_head.is_some() {
+            return bytes.len();
+        }
+        self.asks_head = Some(bytes.starts_with(b"HEAD "));
+        match bytes.starts_with(HTTP_2) {
+            true => HTTP_2.len(),
+            false => bytes.len(),
+        }
     }
 
     /// Reads until the client has said all, or too much.
@@ -101,6 +119,8 @@ impl AsyncRead for TrackedStream {
         if polled.is_pending() {
             self.activity.waits_for_input();
         } else if buffer.filled().len() > before {
+            let seen = self.begin(&buffer.filled()[before..]);
+            buffer.set_filled(before + seen);
             self.activity.received();
             if self.has_ended() {
                 self.end_of_input.tell();
@@ -118,7 +138,9 @@ impl AsyncWrite for TrackedStream {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.refusal.is_none() {
-            this.refusal = Refusal::instead_of(bytes, this.refuse);
+            // What was read together with an earlier request does not tell the method: the answer has a body.
+            let has_body = this.asks_head.take() != Some(true);
+            this.refusal = Refusal::instead_of(bytes, this.refuse, has_body);
             if this.refusal.is_some() {
                 this.activity.refuses();
             }
@@ -143,6 +165,7 @@ impl AsyncWrite for TrackedStream {
         if let Some(bytes) = join(slices, &mut joined) {
             return self.poll_write(context, bytes);
         }
+        self.asks_head = None;
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.activity.sent(polled.is_ready());
         polled

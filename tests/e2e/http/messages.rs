@@ -12,6 +12,8 @@ tests::list! {
         options_of_the_whole_server_is_405,
         a_target_that_is_no_path_is_refused,
         a_head_that_cannot_be_read_gets_a_problem_document_with_an_id,
+        a_head_request_that_cannot_be_read_gets_no_body,
+        the_beginning_of_http_2_is_answered_as_a_head_that_cannot_be_read,
         a_refused_body_under_expect_that_is_sent_all_the_same_gets_its_answer,
         a_client_that_waits_for_100_is_refused_without_delay,
         every_connection_that_kvd_closes_is_said_to_close,
@@ -143,6 +145,56 @@ async fn a_head_that_cannot_be_read_gets_a_problem_document_with_an_id(env: Env)
     }
 }
 
+async fn a_head_request_that_cannot_be_read_gets_no_body(env: Env) {
+    let kvd = env.start().await;
+    let long = "x".repeat(200_000);
+    for (rest, status) in [
+        ("/livez HTTP/1.1\r\nHost kvd\r\n\r\n".to_owned(), 400),
+        (format!("/{} HTTP/1.1\r\n\r\n", &long[..65_535]), 414),
+        (format!("/livez HTTP/1.1\r\nX: {long}\r\n\r\n"), 431),
+    ] {
+        for before in ["HEAD", "GET", ""] {
+            let mut wire = kvd.wire().await;
+            if !before.is_empty() {
+                let _first = wire.ask(before, "/livez", "").await.expect(200);
+            }
+            wire.send(format!("HEAD {rest}")).await;
+            let answer = wire.answer_to_head().await.expect(status);
+            let length = answer
+                .header("content-length")
+                .expect("that of the document");
+            assert_ne!(length, "0", "{answer:?}");
+            assert!(says_close(&answer), "{answer:?}");
+            let body = wire.rest().await;
+            assert!(body.is_empty(), "{}", String::from_utf8_lossy(&body));
+        }
+        // What is no HEAD has a body, whatever was before it.
+        let mut wire = kvd.wire().await;
+        let _first = wire.ask("HEAD", "/livez", "").await.expect(200);
+        wire.send(format!("GET {rest}")).await;
+        wire.answer().await.problem(status, "invalid-request");
+    }
+}
+
+async fn the_beginning_of_http_2_is_answered_as_a_head_that_cannot_be_read(env: Env) {
+    const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let kvd = env.start().await;
+    for (first, then) in [
+        // An empty SETTINGS, as clients send it in the same breath.
+        (PREFACE.to_owned() + "\0\0\0\x04\0\0\0\0\0", ""),
+        (PREFACE.to_owned(), "\0\0\0\x04\0\0\0\0\0"),
+        (PREFACE[..18].to_owned(), &PREFACE[18..]),
+    ] {
+        let mut wire = kvd.wire().await;
+        wire.send(first).await;
+        let answer = wire.answer().await;
+        answer.problem(400, "invalid-request");
+        assert!(says_close(&answer), "{answer:?}");
+        let _read = wire.try_send(then).await;
+        assert!(wire.rest().await.is_empty());
+    }
+}
+
 /// Refused in all ways there are, each with its status.
 const REFUSED: [(&str, &str, u16); 5] = [
     ("PATCH /items/a", JSON, 405),
@@ -204,6 +256,8 @@ async fn every_connection_that_kvd_closes_is_said_to_close(env: Env) {
         "GET /livez HTTP/1.0\r\n\r\n",
         "GET /items/missing HTTP/1.0\r\nConnection: close\r\n\r\n",
         "HEAD /livez HTTP/1.0\r\n\r\n",
+        "GET /livez HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n",
+        "GET /livez HTTP/1.0\r\nConnection: Close\r\nConnection: keep-alive\r\n\r\n",
     ] {
         let mut wire = kvd.wire().await;
         let said = wire.send(old).await.rest().await;
