@@ -1,8 +1,10 @@
 //! What is true behind every proxy of the handbook.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
-use tests::{Client, Wire, item, process::run, relay::Relay};
+use reqwest::Method;
+use sea_orm::{ConnectionTrait, TransactionTrait};
+use tests::{Client, Env, Wire, item, load::told, process::run, relay::Relay};
 
 use crate::limits::rate::state;
 
@@ -68,4 +70,30 @@ pub(crate) fn status_by_tls(port: u16, authority: &str, arguments: &[&str]) -> S
         &[&status[..], &[authority], arguments, &[&url]].concat(),
     );
     said.expect(0).text().to_owned()
+}
+
+/// The largest value passes through the proxy, however it is written, and of a larger one it is kvd that says so.
+pub(crate) async fn assert_kvd_bounds_values(proxy: &Client) {
+    let _created = proxy.create("a", "").await;
+    for (characters, status) in [(262_144, 200), (262_145, 413)] {
+        // Each takes six bytes.
+        let body = format!("{{\"value\":\"{}\"}}", "\\u0001".repeat(characters));
+        let put = proxy.request(Method::PUT, "/items/a");
+        let put = put.header("Content-Type", "application/json").body(body);
+        let answer = put.await.expect(status);
+        if status == 413 {
+            answer.problem(413, "value-too-large");
+        }
+    }
+}
+
+/// A write that waits for a lock until kvd gives it up, after 0.6 × `REQUEST_TIMEOUT`, has kvd's answer.
+pub(crate) async fn assert_late_answers_arrive(env: &Env, proxy: &Client) {
+    let locks = env.database().connection().await.begin().await;
+    let locks = locks.expect("a transaction");
+    let insert = "INSERT INTO items (key, value) VALUES ('x', 'y')";
+    let _locked = locks.execute_unprepared(insert).await.expect("it writes");
+    let written = told(proxy.post("a", "b")).await;
+    written.expect_503();
+    assert!(written.waited > Duration::from_secs(2), "{written:?}");
 }

@@ -1,17 +1,12 @@
 //! Behind nginx, as the handbook has it.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::net::{Ipv4Addr, SocketAddr};
 
-use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::json;
 use tests::{
     Answer, Client, Env, Wire,
     handbook::{Block, block},
     kvd::Start,
-    load::told,
     openssl::{Authority, openssl},
     process::free_port,
     program::{Program, RunningProgram},
@@ -19,7 +14,8 @@ use tests::{
 };
 
 use crate::operating::behind_a_proxy::{
-    KEYS, assert_arrives, counted, put_whose_answer_is_lost, status_by_tls,
+    KEYS, assert_arrives, assert_kvd_bounds_values, assert_late_answers_arrive, counted,
+    put_whose_answer_is_lost, status_by_tls,
 };
 
 tests::list! {
@@ -298,29 +294,11 @@ async fn tags_are_strong_until_nginx_compresses(env: Env) {
 async fn the_largest_value_passes_and_more_is_refused_by_kvd(env: Env) {
     let kvd = behind_nginx(&env).start().await;
     let nginx = nginx(&env, kvd.address(), plain());
-    let client = nginx.client();
-    let _created = client.create("a", "").await;
-    for (characters, status) in [(262_144, 200), (262_145, 413)] {
-        // Each takes six bytes.
-        let body = format!("{{\"value\":\"{}\"}}", "\\u0001".repeat(characters));
-        let put = client.request("PUT".parse().expect("a method"), "/items/a");
-        let put = put.header("Content-Type", "application/json").body(body);
-        let answer = put.await.expect(status);
-        if status == 413 {
-            answer.problem(413, "value-too-large");
-        }
-    }
+    assert_kvd_bounds_values(&nginx.client()).await;
 }
 
-/// kvd answers after 0.6 × `REQUEST_TIMEOUT`.
 async fn what_kvd_says_when_it_is_late_is_what_the_client_hears(env: Env) {
     let kvd = behind_nginx(&env).start().await;
     let nginx = nginx(&env, kvd.address(), plain());
-    let locks = env.database().connection().await.begin().await;
-    let locks = locks.expect("a transaction");
-    let insert = "INSERT INTO items (key, value) VALUES ('x', 'y')";
-    let _locked = locks.execute_unprepared(insert).await.expect("it writes");
-    let written = told(nginx.client().post("a", "b")).await;
-    written.expect_503();
-    assert!(written.waited > Duration::from_secs(2), "{written:?}");
+    assert_late_answers_arrive(&env, &nginx.client()).await;
 }
