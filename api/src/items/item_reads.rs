@@ -18,19 +18,19 @@ use crate::{
         Arrival, BESIDE_VALUE, EXEMPT_BYTES, JsonText, MemoryBudget, Reservation, is_exempt,
         json_length, json_of_length, small_json,
     },
-    store::{Error, Store},
+    store::{Error, Reads},
 };
 
 #[derive(Clone)]
 pub(super) struct ItemReads {
-    pub store: Store,
+    pub reads: Reads,
     pub memory: MemoryBudget,
 }
 
 /// What was read of an item.
 pub(super) struct ItemRead {
     pub etag: ETag,
-    /// If it was wanted.
+    /// The text of the item, if it was wanted.
     pub text: Option<JsonText<ItemBody>>,
 }
 
@@ -54,7 +54,7 @@ impl ItemReads {
         }: Arrival,
         is_wanted: impl Fn(ETag) -> bool,
     ) -> Result<Option<ItemRead>, Error> {
-        let mut found = self.store.find(key, deadline).await?;
+        let mut found = self.reads.find(key, deadline).await?;
         let mut reserved = None;
         loop {
             let Some(item) = found else {
@@ -141,7 +141,7 @@ impl ItemReads {
             key, value_bytes, ..
         } = needed;
         let read = self
-            .store
+            .reads
             .find_large(key, value_bytes, reserved, deadline)
             .await?;
         let (found, reserved) = read;

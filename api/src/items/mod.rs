@@ -53,7 +53,7 @@ impl Items {
         Self {
             pages: PageReads::new(store.clone(), memory.clone(), settings),
             reads: ItemReads {
-                store: store.clone(),
+                reads: store.reads().clone(),
                 memory,
             },
             store,

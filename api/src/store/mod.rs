@@ -23,11 +23,7 @@ mod writes;
 use std::sync::Arc;
 
 use database::Session;
-use entity::{
-    Key,
-    read::FoundItem,
-    write::{Outcome, Write},
-};
+use entity::write::{Outcome, Write};
 use migration::{MissingRight, missing_rights, unless_read_only};
 use sea_orm::DbErr;
 use tokio::time::Instant;
@@ -35,11 +31,12 @@ use tokio::time::Instant;
 pub(crate) use self::{
     error::Error,
     lone_writes::KeptMemory,
+    reads::Reads,
     reply::{LogUnheard, Reply},
     sessions::{ReadQuery, Sessions},
     settings::{RequestTime, StoreSettings},
 };
-use self::{metrics::BatchSizes, reads::Reads, writes::Writes};
+use self::{metrics::BatchSizes, writes::Writes};
 use crate::telemetry::{Metrics, within_request};
 
 #[derive(Clone)]
@@ -76,33 +73,8 @@ impl Store {
         &self.sessions
     }
 
-    /// The item of a key. A large value stays in the database, for [`Self::find_large`].
-    ///
-    /// # Errors
-    /// Never [`Error::Unknown`].
-    pub(crate) async fn find(
-        &self,
-        key: Key,
-        deadline: Instant,
-    ) -> Result<Option<FoundItem>, Error> {
-        self.reads.find(key, deadline).await
-    }
-
-    /// The item of a key, with its value unless that has become larger than this. The call keeps `memory`
-    /// for it, also when its request is gone, and gives it back with the item.
-    ///
-    /// # Errors
-    /// Never [`Error::Unknown`].
-    pub(crate) async fn find_large<M: Send + 'static>(
-        &self,
-        key: String,
-        most_value_bytes: usize,
-        memory: M,
-        deadline: Instant,
-    ) -> Result<(Option<FoundItem>, M), Error> {
-        self.reads
-            .find_large(key, most_value_bytes, memory, deadline)
-            .await
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// The write keeps `memory` until it is done, also when its request is gone.

@@ -33,7 +33,7 @@ const MOST_VALUE_BYTES: usize = 4 << 20;
 const MOST_KEY_BYTES: usize = usize::MAX;
 
 #[derive(Clone)]
-pub(super) struct Reads {
+pub(crate) struct Reads {
     sessions: Arc<Sessions>,
     batcher: Batcher<Lookups>,
     /// The right to read a large value, for a part of the connections.
@@ -73,7 +73,11 @@ impl Reads {
         }
     }
 
-    pub(super) async fn find(
+    /// The item of a key. A large value stays in the database, for [`Self::find_large`].
+    ///
+    /// # Errors
+    /// Never [`Error::Unknown`].
+    pub(crate) async fn find(
         &self,
         key: Key,
         deadline: Instant,
@@ -82,7 +86,12 @@ impl Reads {
         self.sessions.call(deadline, submit).await
     }
 
-    pub(super) async fn find_large<M: Send + 'static>(
+    /// The item of a key, with its value unless that has become larger than this. The call keeps `memory`
+    /// for it, also when its request is gone, and gives it back with the item.
+    ///
+    /// # Errors
+    /// Never [`Error::Unknown`].
+    pub(crate) async fn find_large<M: Send + 'static>(
         &self,
         key: String,
         most_value_bytes: usize,
