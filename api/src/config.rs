@@ -59,7 +59,16 @@ pub struct Config {
     pub dev: bool,
 
     /// Apply pending migrations at start
-    #[arg(long, env, value_parser = BoolishValueParser::new(), num_args = 0..=1, default_value = "false", default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    #[arg(
+        long,
+        env,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true"
+    )]
     pub migrate: bool,
 
     /// Most connections to the database
@@ -79,7 +88,13 @@ pub struct Config {
     pub rate_limit_window: Duration,
 
     /// Most clients the limiter remembers
-    #[arg(long, env, value_name = "N", default_value = "100000", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(
+        long,
+        env,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..=100_000_000),
+        default_value = "100000"
+    )]
     pub rate_limit_max_clients: u64,
 
     /// Proxies whose CLIENT_IP_HEADER is believed: addresses or networks, by comma
@@ -107,7 +122,13 @@ pub struct Config {
     pub allowed_hosts: AllowedHosts,
 
     /// Most bytes of a value
-    #[arg(long, env, value_name = "BYTES", default_value = settings::DEFAULT_MAX_VALUE_BYTES, value_parser = settings::max_value_bytes())]
+    #[arg(
+        long,
+        env,
+        value_name = "BYTES",
+        value_parser = settings::max_value_bytes(),
+        default_value = settings::DEFAULT_MAX_VALUE_BYTES
+    )]
     pub max_value_bytes: u32,
 
     /// Most memory for bodies being received, values being answered and pages, such as 512MiB; if it is
@@ -116,7 +137,13 @@ pub struct Config {
     pub memory_budget: usize,
 
     /// Most client connections
-    #[arg(long, env, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(
+        long,
+        env,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+        default_value = "10000"
+    )]
     pub max_connections: u32,
 
     /// How long to go on serving, not ready, after SIGTERM or SIGINT

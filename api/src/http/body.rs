@@ -19,7 +19,7 @@ pub(crate) struct BodyLimits {
     pub bytes: usize,
     /// The most of the value in it.
     pub value_bytes: usize,
-    /// From the head of the request on; only for the text of an error.
+    /// The time from the head of the request on, which only the text of an error names.
     pub time: Duration,
     pub memory: MemoryBudget,
 }
@@ -30,8 +30,8 @@ impl BodyLimits {
         Problem::new(Code::ValueTooLarge, detail)
     }
 
-    /// For the text of a body of this length and the value read from it, and then for the value and the
-    /// text of the answer: what a client may write shorter, the answer writes as short.
+    /// The memory for the text of a body of this length and the value read from it, and then for the value and
+    /// the text of the answer: what a client may write shorter, the answer writes as short.
     fn memory_for(&self, body_bytes: usize) -> usize {
         body_bytes + body_bytes.min(self.value_bytes) + BESIDE_VALUE
     }
@@ -65,7 +65,7 @@ pub(super) async fn receive(
     })
 }
 
-/// In memory that grows in steps, where the length is not known.
+/// Collects a body, in memory that grows in steps where its length is not known.
 async fn collect(
     mut body: BoxBody<Bytes, io::Error>,
     declared: usize,
@@ -97,7 +97,7 @@ async fn collect(
 }
 
 impl ReceivedBody {
-    /// Room for a text of this many bytes.
+    /// Makes room for a text of this many bytes.
     async fn make_room(
         &mut self,
         bytes: usize,

@@ -20,7 +20,7 @@ use super::{
     problem::Problem,
 };
 
-/// UTF-8's, which RFC 8259 lets a reader skip (8.1).
+/// The byte order mark of UTF-8, which RFC 8259 lets a reader skip (8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A JSON document of type `T`, as it came.

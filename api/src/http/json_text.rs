@@ -97,7 +97,7 @@ pub(crate) fn is_exempt(text: &[u8]) -> bool {
     text.len() <= EXEMPT_BYTES
 }
 
-/// Never grows.
+/// A text that never grows: what does not fit is not written.
 struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {
@@ -114,7 +114,7 @@ impl io::Write for Bounded {
     }
 }
 
-/// How many bytes were written.
+/// Counts the bytes that are written.
 struct ByteCount(usize);
 
 impl io::Write for ByteCount {

@@ -2,7 +2,7 @@
 //!
 //! A request reserves what it is going to need, waits while there is too little, and gives it back when
 //! the last byte of its answer is with the kernel, or when its client is gone. No client holds more than
-//! a quarter, so that those who do not take their answers keep nothing from all others.
+//! a quarter, so that clients that do not take their answers keep nothing from the others.
 //!
 //! Bodies and answers of at most [`EXEMPT_BYTES`] reserve nothing. They are bounded by the number of
 //! connections, and the requests that are the most frequent meet no lock.
@@ -98,7 +98,7 @@ impl MemoryBudget {
     /// the client and all others hold little enough.
     ///
     /// # Errors
-    /// They do not in time.
+    /// There was no memory in time.
     pub(crate) async fn reserve(
         &self,
         client: IpAddr,
@@ -109,7 +109,7 @@ impl MemoryBudget {
         none.grow(bytes, deadline).await
     }
 
-    /// The same, if it is there at once.
+    /// Reserves this many bytes, or all there is, if they are there at once.
     pub(crate) fn try_reserve(&self, client: IpAddr, bytes: usize) -> Option<Reservation> {
         self.none(client).try_grow(bytes).ok()
     }
@@ -151,7 +151,7 @@ impl Reservation {
         }))
     }
 
-    /// Enlarged to this many bytes, or to all there is; waits as [`MemoryBudget::reserve`] does.
+    /// Enlarges it to this many bytes, or to all there is; waits as [`MemoryBudget::reserve`] does.
     ///
     /// # Errors
     /// There was no memory in time.
@@ -170,10 +170,10 @@ impl Reservation {
         }
     }
 
-    /// Enlarged to this many bytes, or to all there is, if that is there at once.
+    /// Enlarges it to this many bytes, or to all there is, if they are there at once.
     ///
     /// # Errors
-    /// As it was.
+    /// They are not there: the reservation as it was.
     pub(crate) fn try_grow(self, bytes: usize) -> Result<Self, Self> {
         let (more, own) = (self.missing(bytes), self.bytes());
         let HeldMemory { budget, client, .. } = &*self.0;
@@ -222,7 +222,7 @@ impl Reservation {
 }
 
 /// The place of a reservation among those that wait for more. What was granted is the reservation's when the
-/// place is left, also if nobody asks for it any more: the reservation gives it back with all else.
+/// place is left, also if its request has given up: the reservation then gives it back with all else.
 struct WaitingPlace<'a> {
     memory: &'a HeldMemory,
     more: usize,

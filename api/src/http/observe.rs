@@ -23,7 +23,7 @@ pub(crate) struct ObserveSettings {
     pub trusted_proxies: TrustedProxies,
     /// The header in which a trusted proxy names its client.
     pub client_ip_header: HeaderName,
-    /// From the head of a request to its answer.
+    /// The time from the head of a request to its answer.
     pub request_timeout: Duration,
 }
 
@@ -94,7 +94,7 @@ fn log_request(
     {
         log!(info);
     } else if tracing::enabled!(target: target::REQUEST, Level::DEBUG) {
-        // Asked first, since else its span would be made for no line.
+        // The level is asked first, since else the span of the request would be made for no line.
         log!(debug);
     }
 }

@@ -1,5 +1,5 @@
-//! What must hold before a request gets to its route: the target names something, the method is one
-//! of its own, and the query says nothing it does not know or says twice.
+//! What must hold before a request gets to its route: the target names something that has the method, and the
+//! query has only parameters that the operation has, each once.
 //!
 //! Afterwards `HEAD` is `GET` (the server leaves the body out), and a query of an item route is
 //! parsed.

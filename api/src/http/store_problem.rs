@@ -79,7 +79,7 @@ pub(crate) fn problem_of(error: &Error) -> Problem {
     }
 }
 
-/// Of a statement that wrote nothing.
+/// The problem of a statement that failed and wrote nothing.
 fn of_failure(failure: Failure) -> Problem {
     match failure {
         Failure::NoConnection => unavailable("No connection could be had."),
@@ -98,13 +98,13 @@ fn of_failure(failure: Failure) -> Problem {
     }
 }
 
-/// The same may succeed later.
+/// A problem with the database, after which the same request may succeed.
 fn unavailable(why: &str) -> Problem {
     let detail = format!("{why} Nothing was written.");
     Problem::new(Code::DatabaseUnavailable, detail)
 }
 
-/// The same fails again, whenever it is sent.
+/// A refusal of the database, which refuses the same request whenever it is sent.
 fn refused(why: &str) -> Problem {
     let detail = format!("{why} Nothing was written, and a retry is of no use.");
     Problem::new(Code::DatabaseRefused, detail)

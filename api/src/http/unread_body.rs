@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 /// The most that is read of a body that no handler wants.
 const MAX_BYTES: usize = 2 * 1024 * 1024;
-/// The longest time spent on it.
+/// The longest time for which it is read.
 const MAX_TIME: Duration = Duration::from_secs(1);
 
 type RequestBody = BoxBody<Bytes, std::io::Error>;

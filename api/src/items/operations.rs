@@ -34,8 +34,8 @@ macro_rules! operations {
 operations! {
     CreateItem Items POST "create_item" [
         InvalidRequest, InvalidKey, InvalidValue, RequestTimeout, KeyExists, ValueTooLarge,
-        UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseRefused, DatabaseUnavailable, Overloaded,
-        OutcomeUnknown
+        UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseRefused,
+        DatabaseUnavailable, Overloaded, OutcomeUnknown
     ]
     GetItem Item GET "get_item" [
         InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, MisdirectedRequest, RateLimited, Internal,

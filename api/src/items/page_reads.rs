@@ -39,12 +39,12 @@ pub(super) struct PageReads(Arc<PageReader>);
 struct PageReader {
     store: Store,
     memory: MemoryBudget,
-    /// The right to be read, for a part of the connections.
+    /// The right to read a page, for a part of the connections.
     turns: Semaphore,
     time: RequestTime,
     /// The requests for each page that is not being read yet.
     waiting: Mutex<HashMap<PageRequest, Vec<Asker>>>,
-    /// The same for large pages, each client's for itself.
+    /// The requests for each large page, of each client for itself.
     large: Mutex<HashMap<(IpAddr, PageRequest), LargePage>>,
 }
 
@@ -239,7 +239,7 @@ impl PageReader {
                 Ok(read) => read,
                 Err(error) => break Err(error),
             };
-            // With others' writes in between, or with values that are escaped, it may need more.
+            // The page may need more, after other writes in between or with values that are escaped.
             match read.left_out {
                 Some(_) => need = PageNeed::of(&read),
                 None => match PageText::large(read, &page.1, reserved) {

@@ -21,7 +21,7 @@ pub(super) struct PageText {
 /// What has to be known and reserved before a large page can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PageNeed {
-    /// For the rows beside the values that are read from them, and then for these beside the text.
+    /// The memory for the rows beside the values that are read from them, and then for these beside the text.
     pub memory: usize,
     pub largest_value: usize,
     /// The total, which need not be counted again.
@@ -32,7 +32,7 @@ pub(super) struct PageNeed {
 struct PageBytes {
     values: usize,
     largest_value: usize,
-    /// Of the text, if nothing in it is escaped.
+    /// The length of the text, if nothing in it is escaped.
     usual_text: usize,
 }
 

@@ -1,6 +1,6 @@
 //! How far the service is on its way to the end.
 
-/// Told to listeners and connections, and to whatever says that the service is ready.
+/// The phase of the service, of which listeners, connections and `/readyz` are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Serving,

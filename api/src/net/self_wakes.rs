@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-/// How often in a row, before other tasks have their turn.
+/// How often it is polled in a row before other tasks have their turn.
 const MOST_POLLS: usize = 8;
 
 /// Not being polled, and not woken.

@@ -1,7 +1,7 @@
 //! The listeners, the limit of connections, and how the service ends.
 //!
-//! A loop of our own around hyper, because Poem's server holds half-sent requests for ever and
-//! spins when descriptors run out.
+//! It is a loop of our own around hyper, because Poem's server holds half-sent requests for ever and spins
+//! when descriptors run out.
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -92,7 +92,7 @@ struct Connections {
 }
 
 impl Connections {
-    /// Until the phase is closing; then gives back a connection for which there was no room yet.
+    /// Accepts connections until the phase is closing, and then returns one for which there was no room yet.
     async fn accept(
         &mut self,
         listener: &TcpListener,
@@ -110,7 +110,7 @@ impl Connections {
                         return Some((stream, peer));
                     }
                 },
-                // That client gave up.
+                // The client gave up before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::warn!(target: target::SERVER, %error, "cannot accept a connection");
@@ -120,7 +120,7 @@ impl Connections {
         }
     }
 
-    /// Room for one more connection, in the place of another one if need be.
+    /// Waits for room for one more connection, and ends another one for it if need be.
     async fn room(&mut self) -> OwnedSemaphorePermit {
         loop {
             let open = self.open.clone();
@@ -136,7 +136,7 @@ impl Connections {
                 true => DISMISSAL_TIME,
                 false => LOOK_AGAIN,
             };
-            // In vain or not: it is looked at again.
+            // Whether one has closed or the time is over: the loop looks again.
             let _ = timeout(patience, closed).await;
         }
     }
@@ -185,15 +185,15 @@ impl Connections {
     }
 }
 
-/// What a connection holds while it is open. The permit is given back first, so that who hears of the
-/// closing finds it.
+/// What a connection holds while it is open. The permit is given back first, so that a task that is told of the
+/// closing finds it free.
 struct ServedConnection {
     _permit: OwnedSemaphorePermit,
     registered: Registered,
 }
 
-/// Takes what the kernel has accepted for us already, because its clients believe they are served,
-/// and closes the listener. Asks the kernel itself: the runtime may not have heard yet.
+/// Takes the connections that the kernel has accepted already, whose clients believe that they are served, and
+/// closes the listener. It asks the kernel itself, of whose connections the runtime may not know yet.
 fn accept_waiting(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     let mut waiting = Vec::new();
     let Ok(listener) = listener.into_std() else {

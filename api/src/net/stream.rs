@@ -92,7 +92,7 @@ impl TrackedStream {
         }
     }
 
-    /// Reads until the client has said all, or too much.
+    /// Reads until the client has sent all, or more than is read of it.
     fn poll_drain(&mut self, mut left: usize, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [0; DRAINED];
         loop {
@@ -175,7 +175,7 @@ impl AsyncWrite for TrackedStream {
         self.stream.is_write_vectored()
     }
 
-    /// There is nothing to flush, but hyper asks whenever it is polled.
+    /// There is nothing to flush, but hyper flushes whenever it is polled, and so learns of a reset.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match self.is_reset(context) {
             true => Err(io::ErrorKind::ConnectionReset.into()),

@@ -83,7 +83,8 @@ impl Explorer {
 /// What the browser says to the console when an answer is an error, whatever the page does with it.
 const CONFLICT: &str =
     "/items/ - Failed to load resource: the server responded with a status of 409 (Conflict)";
-const TOO_MANY: &str = "/items/greeting - Failed to load resource: the server responded with a status of 429 (Too Many Requests)";
+const TOO_MANY: &str = "/items/greeting - Failed to load resource: the server responded with a status \
+                        of 429 (Too Many Requests)";
 
 /// An operation on the page.
 struct Operation(WebElement);

@@ -120,7 +120,8 @@ async fn the_admin_address_answers_it_too(env: Env) {
     }
 }
 
-/// No answer, or that the request is not valid; long before a client with more to say would be given up.
+/// There is no answer, or one that the request is not valid, long before a client with more to send would be
+/// given up.
 async fn what_is_not_complete_ends_at_once(env: Env) {
     let kvd = env.kvd().arg("--request-timeout", "50s").start().await;
     let body = write("PUT /items/a?upsert=true", "{\"value\":\"a\"}");

@@ -1,4 +1,4 @@
-//! Whom a request is meant for: its host, and to which hosts kvd answers.
+//! The host that a request is meant for, and the hosts to which kvd answers.
 
 use reqwest::Method;
 use tests::{Answer, Client, Env, Wire};
@@ -274,7 +274,7 @@ async fn a_trusted_proxy_may_send_any_host_until_hosts_are_set(env: Env) {
     assert_misdirected(&get(&proxy(&kvd)).await);
 }
 
-/// Nothing there can be rebound that could not be reached anyway.
+/// A web page that rebinds its name reaches nothing there that it could not reach anyway.
 async fn on_another_address_every_host_is_answered(env: Env) {
     for allowed in ["", "kvd.example"] {
         let start = env.kvd().env("LISTEN_ADDR", "0.0.0.0:0");
@@ -292,7 +292,7 @@ async fn the_admin_address_has_the_same_rule(env: Env) {
     assert_misdirected(&get(kvd.admin()).await);
     let kvd = start().env("ALLOWED_HOSTS", "scraped").start().await;
     let _answered = get(kvd.admin()).await.expect(200);
-    // Each listener by its own address.
+    // Each listener has the rule of its own address.
     let kvd = start().env("LISTEN_ADDR", "0.0.0.0:0").start().await;
     assert_misdirected(&get(kvd.admin()).await);
     let items = ask(&kvd, "GET /items/ HTTP/1.1", "Host: scraped\r\n").await;

@@ -110,7 +110,8 @@ async fn a_target_that_is_no_path_is_refused(env: Env) {
         .await
         .expect(200);
     // What would come next is for the other end of a tunnel.
-    let tunnel = "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let tunnel = "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n\
+                  GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let answer = last(kvd.wire().await, tunnel).await;
     answer.problem(405, "method-not-allowed");
 }

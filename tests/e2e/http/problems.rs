@@ -236,7 +236,8 @@ async fn an_error_to_head_has_no_body(env: Env) {
     }
 }
 
-/// RFC 9457, 4.2.1: with `about:blank`. The client checks it for every answer; a type of its own has a title of its own.
+/// RFC 9457, 4.2.1: with `about:blank`. The client checks it for every answer; a type of its own has a title of
+/// its own.
 async fn a_title_is_the_phrase_of_the_status(env: Env) {
     let kvd = env.kvd().arg("--rate-limit", "2").start().await;
     let missing = kvd.get("/items/a").await.problem(404, "item-not-found");

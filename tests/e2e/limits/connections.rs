@@ -37,7 +37,7 @@ async fn served(kvd: &Client) {
     let _served = kvd.get("/items/").await.expect(200);
 }
 
-/// Until kvd closes this connection, which it does without an answer or with one from 400 to 499.
+/// Waits until kvd closes this connection, which it does without an answer or with one from 400 to 499.
 async fn cut(mut wire: Wire) -> CutAfter {
     let watch = Stopwatch::start();
     let said = wire.rest().await;
@@ -168,7 +168,7 @@ async fn hang_up(kvd: &Client, n: u32) {
     let head = format!(
         "{line}\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
-    // Whatever becomes of it.
+    // kvd may have closed the connection already, which is as good.
     let _sent = wire.try_send(head + body.as_str()).await;
     sleep(Duration::from_micros(u64::from(n % 11) * 300)).await;
 }
@@ -225,7 +225,7 @@ async fn clients_that_hang_up_mid_request_leave_the_pool_whole(env: Env) {
     nobody_is_left_in_a_transaction(&env).await;
 }
 
-/// Not at once: MariaDB shows its transactions as they were a moment ago.
+/// Waits for it, since MariaDB shows its transactions as they were a moment ago.
 async fn nobody_is_left_in_a_transaction(env: &Env) {
     let watch = Stopwatch::start();
     while left_in_a_transaction(env).await > 0 {

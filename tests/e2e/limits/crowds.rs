@@ -75,7 +75,7 @@ async fn idle_connections_of_one_address_keep_nobody_else_waiting(env: Env) {
     keeps_nobody_waiting(start, WHOLE, 60).await;
 }
 
-/// They are answered, and then closed when their client has said all, or a second later.
+/// Such connections are answered, and then closed when their client has sent all, or a second later.
 async fn what_is_no_request_keeps_nobody_else_waiting(env: Env) {
     let start = env.kvd().arg("--max-connections", "50");
     keeps_nobody_waiting(start, "nonsense\r\n\r\n", 60).await;

@@ -126,7 +126,7 @@ async fn without_descriptors_it_neither_spins_nor_ends(env: Env) {
 
 /// 60 pages of 25 MB for clients that ask and do not read would be 1.5 GB.
 const LARGEST: usize = 262_144;
-/// What kvd may take with all of these.
+/// The most memory that kvd may take while all of these are asked for.
 const BOUND: u64 = 700 * 1024 * 1024;
 
 /// Makes a page of the largest values.

@@ -1,4 +1,4 @@
-//! What one client may hold of the memory that all share, so that those who take no answers keep others from nothing.
+//! What one client may hold of the memory that all share: clients that take no answers keep nothing from others.
 
 use std::time::Duration;
 
@@ -128,7 +128,8 @@ async fn clients_that_disappear_give_everything_back(env: Env) {
     let kvd = filled(&env, "").await;
     let body = format!("{{\"value\":\"{}\"}}", "y".repeat(LARGEST));
     let write = format!(
-        "PUT /items/k-000002 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "PUT /items/k-000002 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
         body.len()
     );
     let requests = [

@@ -18,7 +18,7 @@ async fn a_refusal_costs_no_work_of_mysql(env: Env) {
     a_refusal_costs_no_database_work(env).await;
 }
 
-/// What was sent once nothing more is: the driver pings a connection that it puts back.
+/// Waits until nothing more is sent, since the driver pings a connection that it puts back; what was sent by then.
 async fn settled(relay: &Relay) -> u64 {
     loop {
         let sent = relay.sent();

@@ -31,7 +31,7 @@ pub(super) async fn connect(kvd: &tests::Kvd) -> TcpStream {
 const FEW_ITEMS: usize = 30;
 const TIME: Duration = Duration::from_secs(60);
 
-/// A little now and then does not buy time.
+/// To take a little now and then buys no time.
 async fn an_answer_that_is_not_taken_in_its_time_is_cut_off(env: Env) {
     let kvd = env.kvd().arg("--request-timeout", "50s").start().await;
     let value = "x".repeat(262_144);
