@@ -77,7 +77,7 @@ pub(crate) struct EndOfInput {
 impl EndOfInput {
     /// A turn for a request of this client, at once if the client has not closed its sending side. Else the request
     /// waits for others of its client, if these have their share of all turns, and then for those of all clients.
-    pub(crate) async fn turn(&self, client: IpAddr) -> Option<Turn> {
+    pub(crate) async fn turn(&self, client: IpAddr) -> Option<WorkingTurn> {
         if !self.activity.is_half_closed() {
             return None;
         }
@@ -85,7 +85,7 @@ impl EndOfInput {
         // Neither is ever closed.
         let own = share.turns.clone()?.acquire_owned().await.ok()?;
         let any = self.list.turns.clone().acquire_owned().await.ok()?;
-        Some(Turn {
+        Some(WorkingTurn {
             _permits: [own, any],
             _share: share,
         })
@@ -106,7 +106,7 @@ impl EndOfInput {
 }
 
 /// A turn, over when it is dropped.
-pub(crate) struct Turn {
+pub(crate) struct WorkingTurn {
     // Given back before the share is looked at.
     _permits: [OwnedSemaphorePermit; 2],
     _share: ClientShare,

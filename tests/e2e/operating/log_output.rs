@@ -71,10 +71,8 @@ async fn a_value_that_the_database_quotes_forges_no_line_and_fills_no_disk(env: 
         }
         let log = kvd.stop().await.expect(0).stderr;
         assert!(log.contains("refused: "), "{log}");
-        let quoting: Vec<&str> = log
-            .lines()
-            .filter(|line| line.contains("refused: "))
-            .collect();
+        let is_quoting = |line: &&str| line.contains("refused: ");
+        let quoting: Vec<&str> = log.lines().filter(is_quoting).collect();
         let most = 10 * (1 + begun.elapsed().as_secs() as usize / 10);
         let written = quoting.len();
         assert!((1..=most).contains(&written), "{written} lines of {most}");
