@@ -187,8 +187,9 @@ static SQLITE: Dialect = returning!(
 static MYSQL: Dialect = Dialect {
     prepare: &[
         // While an `INSERT … SELECT` waits for a lock, MariaDB gives no other writer a new id. So it
-        // does not wait, and is tried again. MySQL, which has no such trouble, raises the timeout to 1 s.
-        "SET SESSION innodb_lock_wait_timeout = 0",
+        // does not wait, and is tried again. MySQL has no such trouble, and refuses 0. The first comment is
+        // code to MariaDB only, the second to MySQL only.
+        "SET SESSION innodb_lock_wait_timeout = /*M! 0 */ /*!80000 1 */",
         "CREATE TEMPORARY TABLE kvctl_load (PRIMARY KEY (`key`, line)) ENGINE = InnoDB AS \
          SELECT version AS line, `key`, value FROM items LIMIT 0",
     ],
