@@ -142,6 +142,10 @@ fn by_code(error: &dyn sqlx::error::DatabaseError) -> Failure {
             // A trigger writes to other tables, or raises these codes itself.
             Failure::Duplicate if postgres.table() != Some("items") => Failure::Refused,
             Failure::NotMigrated if postgres.r#where().is_some() => Failure::Refused,
+            // A policy refuses the row, and the user lacks no right. The message is in the server's language.
+            Failure::NoRight if postgres.routine() == Some("ExecWithCheckOptions") => {
+                Failure::Refused
+            }
             failure => failure,
         }
     } else {

@@ -92,7 +92,7 @@ fn of_failure(failure: Failure) -> Problem {
         Failure::NotMigrated => unavailable("It is not migrated: run kvctl migrate."),
         Failure::NoRight => refused("The database user lacks a right; /readyz may name it."),
         Failure::Refused | Failure::Duplicate => {
-            refused("A trigger, a constraint or a limit of the database refused it.")
+            refused("A trigger, a policy, a constraint or a limit of the database refused it.")
         }
         Failure::Unreadable => Problem::internal(),
     }

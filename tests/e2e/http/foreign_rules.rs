@@ -68,7 +68,10 @@ async fn a_row_that_a_policy_hides_or_keeps_back_is_database_refused(env: Env) {
         kvd.post("hidden", "x"),
         kvd.put("/items/hidden?upsert=true", "x"),
     ] {
-        assert_database_refused(&write.await);
+        let answer = write.await;
+        assert_database_refused(&answer);
+        let detail = answer.member("detail");
+        assert!(!detail.contains("right"), "{}: {detail}", answer.asked);
     }
     let _hidden = kvd.get("/items/hidden").await.expect(404);
     let _stored = kvd.post("yes", "x").await.expect(201);
