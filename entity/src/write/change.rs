@@ -167,9 +167,9 @@ impl Done {
                 Self::Stored(written),
                 Action::Create(value) | Action::Update(value) | Action::Upsert(value),
             ) => {
+                let created = written.created;
                 let item = written.item(write.key, value);
-                // An update makes the version at least 2, so only a new item has version 1.
-                if item.version == 1 {
+                if created {
                     Outcome::Created(item)
                 } else {
                     Outcome::Updated(item)
@@ -188,6 +188,8 @@ impl Done {
 /// What the server decides about a stored item.
 #[derive(FromQueryResult)]
 pub struct Written {
+    /// Whether it is a new item.
+    pub(super) created: bool,
     pub(super) id: i64,
     pub(super) version: i64,
     pub(super) created_at: Time,

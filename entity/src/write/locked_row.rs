@@ -15,7 +15,7 @@ use crate::{
     item::{ActiveModel, Column, Entity, etag::ETag, value::Value},
     read::find::select_etag,
     write::{
-        change::{Action, Done, OnLocked, Write, WriteError, concluded},
+        change::{Action, Done, OnLocked, Write, WriteError, Written, concluded},
         claim::Claim,
     },
 };
@@ -137,11 +137,11 @@ async fn apply(
         }
         (Action::Update(value) | Action::Upsert(value), Some(tag)) => {
             update(session, tag, value).await?;
-            return stored(session, write).await;
+            return stored(session, write, false).await;
         }
         (Action::Create(value) | Action::Upsert(value), None) if write.creates() => {
             create(session, write, value).await?;
-            return stored(session, write).await;
+            return stored(session, write, true).await;
         }
         (_, None) => Done::Missing,
     }))
@@ -188,7 +188,7 @@ async fn create(session: &Session, write: &Write, value: &Value) -> Result<(), D
 }
 
 /// The row as this transaction, which has it locked, left it.
-async fn stored(session: &Session, write: &Write) -> Result<Option<Done>, DbErr> {
+async fn stored(session: &Session, write: &Write, created: bool) -> Result<Option<Done>, DbErr> {
     let row = Entity::find()
         .select_only()
         .columns([
@@ -198,8 +198,16 @@ async fn stored(session: &Session, write: &Write) -> Result<Option<Done>, DbErr>
             Column::UpdatedAt,
         ])
         .filter(Column::Key.eq(write.key.as_str()))
-        .into_model()
+        .into_tuple()
         .one(session)
         .await?;
-    Ok(row.map(Done::Stored))
+    Ok(row.map(|(id, version, created_at, updated_at)| {
+        Done::Stored(Written {
+            created,
+            id,
+            version,
+            created_at,
+            updated_at,
+        })
+    }))
 }

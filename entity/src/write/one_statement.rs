@@ -39,31 +39,31 @@ struct Statements {
     delete: &'static str,
 }
 
-/// `$position(text, part)`, `$now` and `$returning` in the words of the engine, and what stands around
-/// each statement.
+/// `$position(text, part)`, `$now`, `$returning` and whether an upsert has `$created` the row in the words of
+/// the engine, and what stands around each statement.
 ///
 /// A part of the precondition is as [`listed`] makes it.
 macro_rules! statements {
-    ($begin:literal, $position:literal, $now:literal, $returning:literal, $end:literal) => {
+    ($begin:literal, $position:literal, $now:literal, $returning:literal, $created:literal, $end:literal) => {
         Statements {
             create: concat!(
                 $begin, "INSERT INTO items (\"key\", value) VALUES ($1, $2) ",
-                "ON CONFLICT (\"key\") DO NOTHING ", $returning, $end
+                "ON CONFLICT (\"key\") DO NOTHING ", $returning, "true AS created", $end
             ),
             insert: concat!(
-                $begin, "INSERT INTO items (\"key\", value) VALUES ($1, $2) ", $returning, $end
+                $begin, "INSERT INTO items (\"key\", value) VALUES ($1, $2) ", $returning, "true AS created", $end
             ),
             update: concat!(
                 $begin, "UPDATE items SET value = $2, version = version + 1, updated_at = ", $now,
                 " WHERE \"key\" = $1 AND ", statements!(@holds $position, "$3", "$4"),
-                $returning, $end
+                $returning, "false AS created", $end
             ),
             upsert: concat!(
                 $begin, "INSERT INTO items (\"key\", value) VALUES ($1, $2) ",
                 "ON CONFLICT (\"key\") DO UPDATE ",
                 "SET value = excluded.value, version = items.version + 1, updated_at = ", $now,
                 " WHERE ", statements!(@holds $position, "$3", "$4"),
-                $returning, $end
+                $returning, $created, " AS created", $end
             ),
             delete: concat!(
                 $begin, "DELETE FROM items WHERE \"key\" = $1 AND ",
@@ -87,7 +87,9 @@ static POSTGRES: Statements = statements!(
     "strpos",
     "clock_timestamp()",
     // Fails, so that nothing is stored, if a trigger has changed the key.
-    " RETURNING id / (\"key\" = $1)::int AS id, version, created_at, updated_at",
+    " RETURNING id / (\"key\" = $1)::int AS id, version, created_at, updated_at, ",
+    // An upsert locks the row that it updates. The version does not tell, as a trigger may set it.
+    "xmax = 0",
     ""
 );
 /// In a transaction, as a statement that ends by `RAISE(FAIL)` in a trigger keeps what it has done.
@@ -95,7 +97,8 @@ static SQLITE: Statements = statements!(
     "BEGIN IMMEDIATE; ",
     "instr",
     "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
-    " RETURNING id, version, created_at, updated_at",
+    " RETURNING id, version, created_at, updated_at, ",
+    "version = 1",
     "; COMMIT"
 );
 

@@ -126,6 +126,7 @@ fn action(write: &Write) -> i16 {
 fn done(write: &Write, row: &PgRow) -> sqlx::Result<Option<Done>> {
     if let Some(id) = row.try_get(0)? {
         return Ok(Some(Done::Stored(Written {
+            created: row.try_get::<Option<i64>, _>(5)?.is_none(),
             id,
             version: row.try_get(1)?,
             created_at: row.try_get(2)?,

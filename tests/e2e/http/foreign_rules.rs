@@ -12,11 +12,13 @@ tests::list! {
         a_row_that_a_rule_keeps_back_is_database_refused,
         a_row_that_a_policy_hides_or_keeps_back_is_database_refused,
         a_row_that_a_trigger_stores_under_another_key_is_database_refused,
+        an_update_of_which_a_trigger_keeps_the_version_is_no_creation,
         what_a_trigger_raises_means_what_it_says,
         a_duplicate_of_another_column_is_no_conflict_of_keys,
         a_sequence_that_is_behind_is_drawn_from_until_it_is_not;
     Only(Engine::Mysql) =>
         a_row_that_a_trigger_stores_under_another_key_is_database_refused,
+        an_update_of_which_a_trigger_keeps_the_version_is_no_creation,
         a_duplicate_of_another_column_is_no_conflict_of_keys;
     Only(Engine::Sqlite) =>
         a_duplicate_of_another_column_is_no_conflict_of_keys
@@ -104,6 +106,43 @@ async fn a_row_that_a_trigger_stores_under_another_key_is_database_refused(env: 
     }
     let stored: i64 = env.database().value("SELECT count(*) FROM items").await;
     assert_eq!(stored, 1 + 16, "and nothing under another key");
+}
+
+/// Has a trigger give every updated item the version that it had.
+pub(crate) async fn keep_versions(env: &Env) {
+    match env.engine() {
+        Engine::Postgres => {
+            let keep = "IF TG_OP = 'UPDATE' THEN NEW.version := OLD.version; END IF;";
+            postgres_trigger(env, keep).await;
+        }
+        Engine::Mysql | Engine::Sqlite => {
+            let sql = "CREATE TRIGGER keeps BEFORE UPDATE ON items FOR EACH ROW SET NEW.version = OLD.version";
+            env.database().execute(sql).await;
+        }
+    }
+}
+
+async fn an_update_of_which_a_trigger_keeps_the_version_is_no_creation(env: Env) {
+    let kvd = start(&env).await;
+    keep_versions(&env).await;
+    let _updated = kvd.put("/items/no", "1").await.expect(200);
+    let _updated = kvd.put("/items/no?upsert=true", "2").await.expect(200);
+    let _created = kvd.put("/items/new?upsert=true", "2").await.expect(201);
+    // One that is refused has all that were sent with it sent again, each alone.
+    let constraint = "ALTER TABLE items ADD CONSTRAINT secret_rule CHECK (value <> 'bad')";
+    env.database().execute(constraint).await;
+    let answers = together(48, |n| {
+        let client = Client::clone(&kvd);
+        let (key, value) = [("no", "3"), ("more", "3"), ("more", "bad")][n % 3];
+        let path = match key {
+            "no" => "/items/no?upsert=true".to_owned(),
+            more => format!("/items/{more}-{n}?upsert=true"),
+        };
+        async move { (n, client.put(&path, value).await) }
+    });
+    for (n, answer) in answers.await {
+        assert_eq!(answer.status, [200, 201, 500][n % 3], "{}", answer.asked);
+    }
 }
 
 async fn what_a_trigger_raises_means_what_it_says(env: Env) {
