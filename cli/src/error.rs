@@ -33,6 +33,9 @@ pub(crate) enum CliError {
     /// A load could not begin for want of a right.
     #[error("{}", explain::no_temporary_tables(.0))]
     NoTemporaryTables(DbErr),
+    /// The database refused one of many items.
+    #[error("{place}: {}; nothing was written", explain::failed(.error))]
+    Refused { place: String, error: DbErr },
     #[error("{}", explain::unwritten(.0))]
     Write(#[from] WriteError),
     #[error("{}", explain::unmigrated(.0))]
@@ -43,7 +46,9 @@ impl CliError {
     /// What the database said, if it was for want of a right.
     pub(crate) fn lacking_right(&self) -> Option<&DbErr> {
         match self {
-            Self::Database(error) | Self::Write(WriteError::NotWritten(error)) => {
+            Self::Database(error)
+            | Self::Refused { error, .. }
+            | Self::Write(WriteError::NotWritten(error)) => {
                 (Failure::of(error) == Failure::NoRight).then_some(error)
             }
             _ => None,

@@ -157,10 +157,10 @@ fn refused(name: &str, error: LoadError) -> CliError {
     let written = "nothing was written";
     match error {
         LoadError::Write(error) => CliError::Write(error),
-        LoadError::Refused { key, line, error } => CliError::Failed(format!(
-            "{name}: line {line}: the key {key:?}: {}; {written}",
-            explain::failed(&error)
-        )),
+        LoadError::Refused { key, line, error } => CliError::Refused {
+            place: format!("{name}: line {line}: the key {key:?}"),
+            error,
+        },
         LoadError::Repeated { .. } | LoadError::Ignored { .. } => {
             CliError::Failed(format!("{name}: {error}; {written}"))
         }

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use entity::load::OnConflict;
+use migration::Right;
 
 use crate::{
     arguments::MaxValueBytes,
@@ -46,6 +47,15 @@ enum Conflict {
 }
 
 impl Import {
+    pub(crate) fn needed_rights(&self) -> &'static [Right] {
+        use Right::{Insert, Read, Schema, Sequence, Update};
+        match (self.dry_run, self.on_conflict) {
+            (true, _) => &[Schema, Read],
+            (false, Conflict::Error | Conflict::Skip) => &[Schema, Read, Insert, Sequence],
+            (false, Conflict::Overwrite) => &[Schema, Read, Insert, Sequence, Update],
+        }
+    }
+
     /// # Errors
     /// A key exists that must not, or see [`CliError`].
     pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {

@@ -44,7 +44,8 @@ impl Command {
                 &[Schema, Read]
             }
             Self::Seed(_) => &[Schema, Read, Insert, Sequence],
-            Self::Put(_) | Self::Import(_) => &[Schema, Read, Insert, Sequence, Update],
+            Self::Import(command) => command.needed_rights(),
+            Self::Put(_) => &[Schema, Read, Insert, Sequence, Update],
             // The rows are locked before they are deleted.
             Self::Delete(_) => &[Schema, Read, Update, Delete],
             // All else that it needs is told by the server, since the tables may not be there.

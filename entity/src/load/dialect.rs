@@ -1,7 +1,7 @@
 //! The statements of a load in the words of each engine.
 //!
 //! They are raw: the builder cannot make a temporary table from a query, nor set up a session, nor
-//! say `SAVEPOINT`, `CLUSTER` and `INSERT IGNORE`.
+//! say `SAVEPOINT` and `CLUSTER`.
 
 use sea_orm::DbBackend;
 
@@ -30,9 +30,9 @@ pub(super) struct Dialect {
     pub(super) create_one: &'static str,
     /// Merges a chunk, updating existing items. Parameters as of [`Self::create`].
     pub(super) overwrite: &'static str,
-    /// [`Self::overwrite`] returns key and version of each item it stores. Otherwise it counts as MySQL
-    /// does: a created item once, an updated one twice.
-    pub(super) returns_versions: bool,
+    /// [`Self::overwrite`] returns the key of each item it stores, and whether it created it. Otherwise it
+    /// counts as MySQL does: a created item once, an updated one twice.
+    pub(super) returns_stored: bool,
 }
 
 impl Dialect {
@@ -74,10 +74,9 @@ macro_rules! keep {
 }
 
 macro_rules! insert {
-    ($insert:literal, $key:literal, $above:literal, $last:literal) => {
+    ($key:literal, $above:literal, $last:literal) => {
         concat!(
-            $insert,
-            " INTO items (",
+            "INSERT INTO items (",
             $key,
             ", value) SELECT ",
             $key,
@@ -112,7 +111,10 @@ macro_rules! create_one {
 }
 
 macro_rules! returning {
-    ($prepare:expr, $index:expr, $index_unsorted:expr, $begin:literal, $undo:literal, $waits:literal, $dropped:literal, $now:literal) => {
+    (
+        $prepare:expr, $index:expr, $index_unsorted:expr, $begin:literal, $undo:literal, $waits:literal,
+        $dropped:literal, $now:literal, $created:literal
+    ) => {
         Dialect {
             prepare: $prepare,
             index: $index,
@@ -122,20 +124,19 @@ macro_rules! returning {
             begin: $begin,
             undo: $undo,
             waits: $waits,
-            create: insert!("INSERT", "key", "$1", "$2"),
-            skip: concat!(
-                insert!("INSERT", "key", "$1", "$2"),
-                " ON CONFLICT (key) DO NOTHING"
-            ),
+            create: insert!("key", "$1", "$2"),
+            skip: concat!(insert!("key", "$1", "$2"), " ON CONFLICT (key) DO NOTHING"),
             create_one: create_one!("key", "$1"),
             overwrite: concat!(
-                insert!("INSERT", "key", "$1", "$2"),
+                insert!("key", "$1", "$2"),
                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value, ",
                 "version = items.version + 1, updated_at = ",
                 $now,
-                " RETURNING key, version"
+                " RETURNING key, ",
+                $created,
+                " AS created"
             ),
-            returns_versions: true,
+            returns_stored: true,
         }
     };
 }
@@ -169,7 +170,9 @@ static POSTGRES: Dialect = returning!(
     "ROLLBACK TO SAVEPOINT merge",
     false,
     "ON COMMIT DROP",
-    "clock_timestamp()"
+    "clock_timestamp()",
+    // An upsert locks the row that it updates. The version does not tell, as a trigger may set it.
+    "xmax = 0"
 );
 
 static SQLITE: Dialect = returning!(
@@ -181,7 +184,8 @@ static SQLITE: Dialect = returning!(
     "ROLLBACK",
     true,
     "",
-    "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+    "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    "version = 1"
 );
 
 static MYSQL: Dialect = Dialect {
@@ -200,14 +204,18 @@ static MYSQL: Dialect = Dialect {
     begin: "START TRANSACTION",
     undo: "ROLLBACK",
     waits: false,
-    create: insert!("INSERT", "`key`", "?", "?"),
-    // `IGNORE` can also ignore what a constraint or a trigger refuses. The merge looks for that.
-    skip: insert!("INSERT IGNORE", "`key`", "?", "?"),
+    create: insert!("`key`", "?", "?"),
+    // Not `INSERT IGNORE`, which stores an empty text where a trigger asks for `NULL`. The lock waits for
+    // whoever is about to delete an item.
+    skip: "INSERT INTO items (`key`, value) SELECT staged.`key`, staged.value FROM kvctl_load staged \
+           LEFT JOIN items there ON there.`key` = staged.`key` \
+           WHERE staged.`key` > ? AND staged.`key` <= ? AND there.id IS NULL \
+           ORDER BY staged.`key` LOCK IN SHARE MODE",
     create_one: create_one!("`key`", "?"),
     overwrite: concat!(
-        insert!("INSERT", "`key`", "?", "?"),
+        insert!("`key`", "?", "?"),
         " ON DUPLICATE KEY UPDATE items.value = VALUES(value), items.version = items.version + 1, \
          items.updated_at = UTC_TIMESTAMP(6)"
     ),
-    returns_versions: false,
+    returns_stored: false,
 };

@@ -3,27 +3,26 @@
 use std::time::{Duration, Instant};
 
 use database::{Failure, Session};
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::ConnectionTrait;
 use tokio::time::sleep;
 
 use crate::{
     load::{
-        chunk::{LOCK_PAUSE, merge_when_unlocked},
+        chunk::LOCK_PAUSE,
         line::OnConflict,
         outcome::{LoadError, Loaded},
         queries,
-        staged::{Staged, number},
+        refused::merge_or_name,
+        staged::{CHUNK_LINES, Staged, number},
     },
     write::change::WriteError,
 };
 
-/// Lines merged by one statement. MariaDB locks its counter of ids for a whole statement, so other
-/// writers wait as long as one takes.
-const CHUNK_LINES: u64 = 5_000;
 /// How often a merge is run again after it lost against other writers.
 const MAX_RERUNS: u32 = 10;
 /// How long a merge that meets locked keys is tried again, where the session does not wait for locks.
 const LOCK_TIME: Duration = Duration::from_mins(1);
+
 impl Staged {
     /// What [`merge`](Self::merge) would do, were it done now. Only reads.
     ///
@@ -57,13 +56,14 @@ impl Staged {
     /// transaction was in the way.
     ///
     /// # Errors
-    /// [`LoadError::Exists`], or what the database said.
+    /// See [`LoadError`].
     pub async fn merge(self, mut progress: impl FnMut(Progress)) -> Result<Merged, LoadError> {
         let deadline = Instant::now() + LOCK_TIME;
         let mut reruns = 0;
         while reruns < MAX_RERUNS {
             progress(Progress::Begun);
-            let error = match self.merge_once(&mut progress).await {
+            let is_last_run = reruns + 1 == MAX_RERUNS;
+            let error = match self.merge_once(is_last_run, &mut progress).await {
                 Ok(loaded) => {
                     return Ok(Merged {
                         session: self.session,
@@ -85,11 +85,8 @@ impl Staged {
                 Failure::Duplicate => {
                     self.undo().await?;
                     reruns += 1;
-                    // Names the line. If the key was deleted meanwhile, the next run succeeds.
+                    // Names the line, unless the key was deleted meanwhile or may exist.
                     self.preview().await?;
-                    if reruns == MAX_RERUNS {
-                        return Err(error.into());
-                    }
                 }
                 _ => return Err(error.into()),
             }
@@ -97,18 +94,17 @@ impl Staged {
         Err(WriteError::Contended.into())
     }
 
-    async fn undo(&self) -> Result<(), DbErr> {
-        let undone = self.session.execute_unprepared(self.dialect.undo).await;
-        undone.map(drop)
-    }
-
-    async fn merge_once(&self, progress: &mut impl FnMut(Progress)) -> Result<Loaded, LoadError> {
-        self.session.execute_unprepared(self.dialect.begin).await?;
+    async fn merge_once(
+        &self,
+        is_last_run: bool,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<Loaded, LoadError> {
+        self.begin().await?;
         let mut loaded = Loaded::default();
         // No key is empty, so all are above this.
         let mut above = String::new();
         while let Some(chunk) = self.chunk_above(&above, CHUNK_LINES).await? {
-            let (created, updated) = merge_when_unlocked(self, &above, &chunk).await?;
+            let (created, updated) = merge_or_name(self, &above, &chunk, is_last_run).await?;
             loaded.created += created;
             loaded.updated += updated;
             progress(Progress::Merged(chunk.lines));

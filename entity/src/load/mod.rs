@@ -12,6 +12,7 @@ mod line;
 mod merge;
 mod outcome;
 mod queries;
+mod refused;
 mod stage;
 mod staged;
 mod unstored;

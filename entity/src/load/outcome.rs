@@ -25,7 +25,7 @@ pub enum LoadError {
         "line {line}: the database did not store the key {key:?}: a trigger, a rule or a policy"
     )]
     Ignored { key: String, line: u64 },
-    /// The database refused the line.
+    /// The database refuses the line, whatever becomes of all others.
     #[error("line {line}: the key {key:?} was refused: {error}")]
     Refused {
         key: String,

@@ -47,6 +47,19 @@ pub(super) fn key_of_line(line: i64) -> SelectStatement {
 /// The `key` and the `line` of those above a key, up to a last one, that are staged and not in `items`:
 /// of several the one whose line comes first.
 pub(super) fn first_absent(above: &str, last: &str) -> SelectStatement {
+    let mut first = first_joined(above, last);
+    first.and_where(Expr::col((Entity, Column::Id)).is_null());
+    first
+}
+
+/// The same of those that are staged and in `items`.
+pub(super) fn first_existing(above: &str, last: &str) -> SelectStatement {
+    let mut first = first_joined(above, last);
+    first.and_where(Expr::col((Entity, Column::Id)).is_not_null());
+    first
+}
+
+fn first_joined(above: &str, last: &str) -> SelectStatement {
     let key = || Expr::col((STAGED, "key"));
     Query::select()
         .expr_as(key(), "key")
@@ -58,7 +71,6 @@ pub(super) fn first_absent(above: &str, last: &str) -> SelectStatement {
         )
         .and_where(key().gt(above))
         .and_where(key().lte(last))
-        .and_where(Expr::col((Entity, Column::Id)).is_null())
         .order_by("line", Order::Asc)
         .limit(1)
         .take()

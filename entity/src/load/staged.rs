@@ -5,6 +5,10 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, Value, sea_query::
 
 use crate::load::{dialect::Dialect, line::OnConflict, queries};
 
+/// Lines merged by one statement. MariaDB locks its counter of ids for a whole statement, so other
+/// writers wait as long as one takes.
+pub(super) const CHUNK_LINES: u64 = 5_000;
+
 /// All lines, staged.
 pub struct Staged {
     pub(super) session: Session,
@@ -35,9 +39,27 @@ impl Staged {
         }))
     }
 
+    /// Begins what [`Self::undo`] takes back.
+    pub(super) async fn begin(&self) -> Result<(), DbErr> {
+        self.execute(self.dialect.begin).await
+    }
+
+    pub(super) async fn undo(&self) -> Result<(), DbErr> {
+        self.execute(self.dialect.undo).await
+    }
+
+    /// Begins what [`Self::undo_chunk`] takes back.
+    pub(super) async fn begin_chunk(&self) -> Result<(), DbErr> {
+        self.execute("SAVEPOINT chunk").await
+    }
+
+    /// Fails if the transaction, and the savepoint with it, is no more.
     pub(super) async fn undo_chunk(&self) -> Result<(), DbErr> {
-        let back = "ROLLBACK TO SAVEPOINT chunk";
-        self.session.execute_unprepared(back).await.map(drop)
+        self.execute("ROLLBACK TO SAVEPOINT chunk").await
+    }
+
+    async fn execute(&self, sql: &str) -> Result<(), DbErr> {
+        self.session.execute_unprepared(sql).await.map(drop)
     }
 
     pub(super) fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {

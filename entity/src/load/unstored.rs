@@ -1,12 +1,10 @@
-//! Lines that the database does not store: a trigger or a constraint refuses them, or they are left out in
-//! silence.
+//! Lines that the database leaves out in silence.
 //!
 //! A key that another session deletes meanwhile looks as if its line were left out. So such a line is sent once
 //! more, alone and accepting no conflict: if this stores nothing either, the database ignores it.
 
 use std::collections::HashSet;
 
-use database::Failure;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 
 use crate::{
@@ -21,7 +19,7 @@ use crate::{
 /// Stores the lines above a key, up to a last one, that are not in the table. Says how many there were.
 ///
 /// # Errors
-/// [`LoadError::Ignored`], [`LoadError::Refused`], or what the database said.
+/// [`LoadError::Ignored`], or what the database said.
 pub(super) async fn create_absent(
     staged: &Staged,
     above: &str,
@@ -37,22 +35,12 @@ pub(super) async fn create_absent(
         let (key, line) = place(&row)?;
         let values = vec![key.as_str().into()];
         let create = staged.statement(staged.dialect.create_one, values);
-        match staged.session.execute_raw(create).await {
-            // A trigger may also have stored it under another key.
-            Ok(done) if done.rows_affected() == 0 || before.as_ref() == Some(&key) => {
-                return Err(LoadError::Ignored { key, line });
-            }
-            Ok(_) => created += 1,
-            Err(error) => {
-                return Err(match Failure::of(&error) {
-                    // The key is absent, so the duplicate is one of something else.
-                    Failure::Refused | Failure::Duplicate => {
-                        LoadError::Refused { key, line, error }
-                    }
-                    _ => error.into(),
-                });
-            }
+        let done = staged.session.execute_raw(create).await?;
+        // A trigger may also have stored it under another key.
+        if done.rows_affected() == 0 || before.as_ref() == Some(&key) {
+            return Err(LoadError::Ignored { key, line });
         }
+        created += 1;
         before = Some(key);
     }
     Ok(created)

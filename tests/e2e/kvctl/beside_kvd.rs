@@ -19,7 +19,8 @@ tests::list! {
         puts_deletes_and_imports_at_once_lose_nothing,
         imports_and_deletes_of_the_same_keys_all_end,
         who_locks_an_item_by_its_id_does_not_wait_in_a_circle,
-        what_others_just_write_is_awaited_and_counts;
+        what_others_just_write_is_awaited_and_counts,
+        what_others_create_while_an_import_skips_counts_as_skipped;
     Only(Engine::Postgres) => half_way_only_writers_of_keys_already_stored_wait;
     Only(Engine::Mysql) => half_way_only_writers_of_keys_already_stored_wait
 }
@@ -312,5 +313,32 @@ async fn what_others_just_write_is_awaited_and_counts(env: Env) {
             "{}",
             ended.stderr
         );
+    }
+}
+
+async fn what_others_create_while_an_import_skips_counts_as_skipped(env: Env) {
+    const KEYS: usize = 6_000;
+    let kvd = env.kvd().arg("--request-timeout", "50s").start().await;
+    for _ in 0..2 {
+        env.database().execute("DELETE FROM items").await;
+        let mut creators = JoinSet::new();
+        for creator in 0..4 {
+            let kvd = (*kvd).clone();
+            creators.spawn(async move {
+                let mut created = 0;
+                for n in (creator * 7..KEYS).step_by(43) {
+                    let answer = kvd.post(&format!("k{n:05}"), "by kvd").await;
+                    assert!(matches!(answer.status, 201 | 409), "{}", answer.status);
+                    created += u64::from(answer.status == 201);
+                }
+                created
+            });
+        }
+        let import = env.kvctl(["import", "-", "--on-conflict", "skip"]);
+        let done = import.stdin(lines(0..KEYS, "imported")).await.expect(0);
+        let by_kvd: u64 = creators.join_all().await.into_iter().sum();
+        let (created, skipped) = (KEYS as u64 - by_kvd, by_kvd);
+        let said = format!("created {created}, updated 0, skipped {skipped}\n");
+        assert_eq!(done.text(), said);
     }
 }

@@ -18,6 +18,7 @@ mod memory;
 mod other_formats;
 mod put;
 mod refused;
+mod refused_lines;
 pub(crate) mod said;
 mod seed;
 mod table;
@@ -44,6 +45,7 @@ tests::topics! {
     other_formats,
     put,
     refused,
+    refused_lines,
     seed,
     table,
     terminal,

@@ -9,7 +9,7 @@ mod database_url;
 mod dev;
 mod dotenv;
 mod fleet;
-mod grants;
+pub(crate) mod grants;
 mod haproxy;
 mod log_output;
 mod logging;
