@@ -6,11 +6,14 @@ use sea_orm::{
     DbErr, RuntimeErr,
     sqlx::{
         self,
+        error::DatabaseError,
+        mysql::MySqlDatabaseError,
         postgres::{PgDatabaseError, PgSeverity},
     },
 };
 
-/// A table that is not there is a missing migration only if it is one of these.
+/// A missing table, or a missing column of a table, is a missing migration only if the table is one of these.
+/// Wherever one can be missing, kvd's statements name the table before the column, as triggers seldom do.
 const OUR_TABLES: [&str; 2] = ["items", "kvd_migrations"];
 
 /// What became of a statement that failed.
@@ -125,25 +128,33 @@ fn lacks_right(cause: &sqlx::Error) -> bool {
 fn ends_session(cause: &sqlx::Error) -> bool {
     let error = cause.as_database_error();
     let error = error.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    error.is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+    error.is_some_and(is_fatal)
 }
 
-fn by_code(error: &dyn sqlx::error::DatabaseError) -> Failure {
-    if let Some(mysql) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
-        return mysql_failure(mysql.number(), mysql.message());
+fn is_fatal(error: &PgDatabaseError) -> bool {
+    matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
+}
+
+fn by_code(error: &dyn DatabaseError) -> Failure {
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        return match error.code() {
+            // What a trigger signals, whatever number it gives it.
+            Some("45000") => Failure::Refused,
+            _ => mysql_failure(error.number(), error.message()),
+        };
     }
     let code = error.code().unwrap_or_default();
-    if let Some(postgres) = error.try_downcast_ref::<PgDatabaseError>() {
+    if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
         match postgres_failure(&code) {
             // The sequence is behind ids that other software chose, and each try draws the next one.
-            Failure::Duplicate if postgres.constraint() == Some("items_pkey") => {
-                Failure::RolledBack
-            }
+            Failure::Duplicate if error.constraint() == Some("items_pkey") => Failure::RolledBack,
             // A trigger writes to other tables, or raises these codes itself.
-            Failure::Duplicate if postgres.table() != Some("items") => Failure::Refused,
-            Failure::NotMigrated if postgres.r#where().is_some() => Failure::Refused,
+            Failure::Duplicate if error.table() != Some("items") => Failure::Refused,
             // A policy refuses the row, and the user lacks no right. The message is in the server's language.
-            Failure::NoRight if postgres.routine() == Some("ExecWithCheckOptions") => {
+            Failure::NoRight if error.routine() == Some("ExecWithCheckOptions") => Failure::Refused,
+            Failure::NotMigrated | Failure::NoConnection | Failure::ReadOnly | Failure::Unknown
+                if is_of_function(error) =>
+            {
                 Failure::Refused
             }
             failure => failure,
@@ -151,6 +162,16 @@ fn by_code(error: &dyn sqlx::error::DatabaseError) -> Failure {
     } else {
         sqlite_failure(code, error.message())
     }
+}
+
+/// Whether it comes from a function, which only a trigger, a rule or a constraint calls. (The server says of
+/// a wait for a row where that was, too; it ends only by codes that count wherever they come from.)
+///
+/// What ends a session is the server's own. So is it in a worker for a parallel read, which hands it on as an
+/// error.
+fn is_of_function(error: &PgDatabaseError) -> bool {
+    let is_of_server = is_fatal(error) || error.routine() == Some("ProcessInterrupts");
+    error.r#where().is_some() && !is_of_server
 }
 
 fn postgres_failure(sqlstate: &str) -> Failure {
@@ -194,20 +215,16 @@ fn mysql_failure(number: u16, message: &str) -> Failure {
         // ER_DISK_FULL, ER_RECORD_FILE_FULL, ER_OUTOFMEMORY, ER_OUT_OF_SORTMEMORY,
         // ER_OUT_OF_RESOURCES, ER_LOCK_TABLE_FULL
         1021 | 1114 | 1037 | 1038 | 1041 | 1206 => Failure::NoRoom,
-        // read-only (several ways)
-        1290 | 1792 | 1836 => Failure::ReadOnly,
+        // ER_OPTION_PREVENTS_STATEMENT, of --read-only and --super-read-only among other options
+        1290 if message.contains("read-only") || message.contains("read_only") => Failure::ReadOnly,
+        // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION, ER_READ_ONLY_MODE
+        1792 | 1836 => Failure::ReadOnly,
         // too many connections (of the server, of the user), a node of Galera that is not of the
         // cluster, ProxySQL without a server
         1040 | 1203 | 1226 | 1047 | 9001 => Failure::NoConnection,
-        // ER_NO_SUCH_TABLE of a table that a trigger wants
-        1146 if !OUR_TABLES
-            .iter()
-            .any(|table| message.contains(&format!(".{table}'"))) =>
-        {
-            Failure::Refused
-        }
         // ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR
-        1146 | 1054 => Failure::NotMigrated,
+        1146 if names_ours(message, ".", "'") => Failure::NotMigrated,
+        1054 if names_ours(message, "'", ".") => Failure::NotMigrated,
         // denied: a database, a table, a column, a right of the server (SUPER and such), a routine
         1044 | 1142 | 1143 | 1227 | 1370 => Failure::NoRight,
         // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED (both of them), lost connections, idle for too long,
@@ -246,9 +263,15 @@ fn is_not_migrated(message: &str) -> bool {
     OUR_TABLES
         .iter()
         .any(|table| message == format!("no such table: {table}"))
-        || ["no such column: ", "table items has no column"]
-            .iter()
-            .any(|missing| message.starts_with(missing))
+        || names_ours(message, "no such column: ", ".")
+        || names_ours(message, "table ", " has no column named ")
+}
+
+/// Whether a message names one of our tables between these.
+fn names_ours(message: &str, before: &str, after: &str) -> bool {
+    OUR_TABLES
+        .iter()
+        .any(|table| message.contains(&format!("{before}{table}{after}")))
 }
 
 #[cfg(test)]
@@ -290,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_only_a_trigger_knows_is_no_missing_migration() {
+    fn what_only_a_trigger_knows_is_no_missing_migration() {
         for (table, failure) in [
             ("items", Failure::NotMigrated),
             ("kvd_migrations", Failure::NotMigrated),
@@ -298,11 +321,36 @@ mod tests {
         ] {
             let message = format!("Table 'kvd.{table}' doesn't exist");
             assert_eq!(mysql_failure(1146, &message), failure, "{table}");
+            let message = format!("Unknown column '{table}.version' in 'SELECT'");
+            assert_eq!(mysql_failure(1054, &message), failure, "{table}");
+            for message in [
+                format!("no such column: {table}.version"),
+                format!("table {table} has no column named key"),
+            ] {
+                assert_eq!(sqlite_failure("1".into(), &message), failure, "{table}");
+            }
         }
-        let of_trigger = sqlite_failure("1".into(), "no such table: main.audit");
+        let of_trigger = mysql_failure(1054, "Unknown column 'nope' in 'INSERT INTO'");
         assert_eq!(of_trigger, Failure::Refused);
+        for message in ["no such table: main.audit", "no such column: nope"] {
+            let of_trigger = sqlite_failure("1".into(), message);
+            assert_eq!(of_trigger, Failure::Refused);
+        }
         let of_trigger = sqlite_failure("2067".into(), "UNIQUE constraint failed: audit.key");
         assert_eq!(of_trigger, Failure::Refused);
+    }
+
+    #[test]
+    fn only_some_options_of_mysql_make_it_read_only() {
+        for (option, failure) in [
+            ("--read-only", Failure::ReadOnly),
+            ("--super-read-only", Failure::ReadOnly),
+            ("--secure-file-priv", Failure::Refused),
+            ("--skip-grant-tables", Failure::Refused),
+        ] {
+            let message = format!("The MySQL server is running with the {option} option so it");
+            assert_eq!(mysql_failure(1290, &message), failure, "{option}");
+        }
     }
 
     #[test]

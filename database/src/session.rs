@@ -114,6 +114,15 @@ impl Session {
         closed.map_err(statement_error)
     }
 
+    /// Has SQLite's driver prepare its statements anew. One that failed because the schema has changed since it was
+    /// prepared would end the driver's thread when it fails again.
+    pub async fn forget_statements(&self) {
+        if let Driver::Sqlite(connection) = &self.0 {
+            // It fails only without that thread, as the next statement then does.
+            let _ = connection.lock().await.clear_cached_statements().await;
+        }
+    }
+
     /// Sends the data of a `COPY … FROM STDIN`, which only PostgreSQL knows.
     ///
     /// # Errors

@@ -198,7 +198,7 @@ fn uncounted(listing: &Listing, most_value_bytes: i32) -> SelectStatement {
 
 fn page_keys(listing: &Listing) -> SelectStatement {
     let mut select = Query::select();
-    select.column(Column::Key).from(Entity);
+    select.column((Entity, Column::Key)).from(Entity);
     within(&mut select, &listing.prefix);
     match &listing.start {
         Start::Offset(offset) => {
@@ -206,12 +206,12 @@ fn page_keys(listing: &Listing) -> SelectStatement {
             select.offset(Ord::min(*offset, i64::MAX as u64));
         }
         Start::After(Some(key)) => {
-            select.and_where(Expr::col(Column::Key).gt(key.as_str()));
+            select.and_where(Expr::col((Entity, Column::Key)).gt(key.as_str()));
         }
         Start::After(None) => {}
     }
     select
-        .order_by(Column::Key, Order::Asc)
+        .order_by((Entity, Column::Key), Order::Asc)
         .limit(listing.limit.saturating_add(1));
     select
 }
@@ -228,10 +228,10 @@ fn total(prefix: &Prefix) -> SelectStatement {
 /// A range, not `LIKE`: `%` and `_` are characters like any other, and the index serves it.
 pub(super) fn within(select: &mut SelectStatement, prefix: &Prefix) {
     if !prefix.as_str().is_empty() {
-        select.and_where(Expr::col(Column::Key).gte(prefix.as_str()));
+        select.and_where(Expr::col((Entity, Column::Key)).gte(prefix.as_str()));
     }
     if let Some(end) = prefix.successor() {
-        select.and_where(Expr::col(Column::Key).lt(end));
+        select.and_where(Expr::col((Entity, Column::Key)).lt(end));
     }
 }
 

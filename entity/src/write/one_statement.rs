@@ -42,7 +42,8 @@ struct Statements {
 /// `$position(text, part)`, `$now`, `$returning` and whether an upsert has `$created` the row in the words of
 /// the engine, and what stands around each statement.
 ///
-/// A part of the precondition is as [`listed`] makes it.
+/// A part of the precondition is as [`listed`] makes it. The first column that may be missing has the table's
+/// name before it, by which SQLite's error is told from that of a trigger.
 macro_rules! statements {
     ($begin:literal, $position:literal, $now:literal, $returning:literal, $created:literal, $end:literal) => {
         Statements {
@@ -54,21 +55,21 @@ macro_rules! statements {
                 $begin, "INSERT INTO items (\"key\", value) VALUES ($1, $2) ", $returning, "true AS created", $end
             ),
             update: concat!(
-                $begin, "UPDATE items SET value = $2, version = version + 1, updated_at = ", $now,
-                " WHERE \"key\" = $1 AND ", statements!(@holds $position, "$3", "$4"),
+                $begin, "UPDATE items SET version = items.version + 1, value = $2, updated_at = ", $now,
+                " WHERE items.\"key\" = $1 AND ", statements!(@holds $position, "$3", "$4"),
                 $returning, "false AS created", $end
             ),
             upsert: concat!(
                 $begin, "INSERT INTO items (\"key\", value) VALUES ($1, $2) ",
                 "ON CONFLICT (\"key\") DO UPDATE ",
-                "SET value = excluded.value, version = items.version + 1, updated_at = ", $now,
+                "SET version = items.version + 1, value = excluded.value, updated_at = ", $now,
                 " WHERE ", statements!(@holds $position, "$3", "$4"),
                 $returning, $created, " AS created", $end
             ),
             delete: concat!(
-                $begin, "DELETE FROM items WHERE \"key\" = $1 AND ",
+                $begin, "DELETE FROM items WHERE items.\"key\" = $1 AND ",
                 statements!(@holds $position, "$2", "$3"),
-                " RETURNING id", $end
+                " RETURNING items.id", $end
             ),
         }
     };
@@ -97,7 +98,7 @@ static SQLITE: Statements = statements!(
     "BEGIN IMMEDIATE; ",
     "instr",
     "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
-    " RETURNING id, version, created_at, updated_at, ",
+    " RETURNING items.id, items.version, items.created_at, items.updated_at, ",
     "version = 1",
     "; COMMIT"
 );
@@ -177,6 +178,7 @@ async fn send(
     if row.is_err() && session.get_database_backend() == DbBackend::Sqlite {
         // Fails where nothing has begun, or where a trigger has ended the transaction.
         let _ = session.execute_unprepared("ROLLBACK").await;
+        session.forget_statements().await;
     }
     match (&write.action, row.map_err(WriteError::of)?) {
         (_, None) => Ok(None),

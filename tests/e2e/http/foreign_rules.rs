@@ -14,13 +14,17 @@ tests::list! {
         a_row_that_a_trigger_stores_under_another_key_is_database_refused,
         an_update_of_which_a_trigger_keeps_the_version_is_no_creation,
         what_a_trigger_raises_means_what_it_says,
+        a_trigger_that_names_what_is_not_there_is_no_missing_migration,
         a_duplicate_of_another_column_is_no_conflict_of_keys,
         a_sequence_that_is_behind_is_drawn_from_until_it_is_not;
     Only(Engine::Mysql) =>
         a_row_that_a_trigger_stores_under_another_key_is_database_refused,
         an_update_of_which_a_trigger_keeps_the_version_is_no_creation,
+        what_a_trigger_signals_is_a_refusal_whatever_its_number,
+        a_trigger_that_names_what_is_not_there_is_no_missing_migration,
         a_duplicate_of_another_column_is_no_conflict_of_keys;
     Only(Engine::Sqlite) =>
+        a_trigger_that_names_what_is_not_there_is_no_missing_migration,
         a_duplicate_of_another_column_is_no_conflict_of_keys
 }
 
@@ -147,36 +151,109 @@ async fn an_update_of_which_a_trigger_keeps_the_version_is_no_creation(env: Env)
 
 async fn what_a_trigger_raises_means_what_it_says(env: Env) {
     let kvd = start(&env).await;
-    // Missing tables, duplicates and rights of other tables are not kvd's; a deadlock may pass.
-    for (raised, status, code) in [
-        ("P0001", 500, "database-refused"),
-        ("23514", 500, "database-refused"),
-        ("23505", 500, "database-refused"),
-        ("42P01", 500, "database-refused"),
-        ("42501", 500, "database-refused"),
-        ("ZZ123", 500, "database-refused"),
-        ("40001", 503, "database-unavailable"),
-        ("57014", 503, "database-unavailable"),
+    // Missing tables, duplicates and rights of other tables are not kvd's, nor is the end of a connection that a
+    // function tells of; a deadlock, or a full disk, may pass.
+    for (status, code, all_raised) in [
+        (
+            500,
+            "database-refused",
+            &[
+                "P0001", "23514", "23505", "42P01", "42703", "42501", "ZZ123", "57P01", "57P02",
+                "57P05", "08006", "08007", "08P01", "40003", "25P03", "53300", "57P03", "25006",
+            ][..],
+        ),
+        (
+            503,
+            "database-unavailable",
+            &["40001", "40P01", "57014", "53100"],
+        ),
     ] {
-        let raise = format!(
-            "IF coalesce(NEW.key, OLD.key) LIKE 'no%' THEN \
-             RAISE EXCEPTION 'secret text' USING ERRCODE = '{raised}'; END IF;"
+        for raised in all_raised {
+            raise(&env, raised).await;
+            for write in [
+                kvd.post("no-new", "x"),
+                kvd.put("/items/no", "x"),
+                kvd.put("/items/no-new?upsert=true", "x"),
+                kvd.delete("/items/no"),
+            ] {
+                let asked = write.asked().to_owned();
+                let answer = write.await;
+                assert_eq!(answer.status, status, "{raised}: {asked}");
+                let _problem = answer.problem(status, code);
+            }
+            assert_neighbours_stored(&kvd, raised, status).await;
+        }
+    }
+    // It is tried again as long as a locked key is.
+    raise(&env, "55P03").await;
+    assert_neighbours_stored(&kvd, "55P03", 503).await;
+    assert_unchanged(&env, "no").await;
+}
+
+/// Has a trigger raise this code for each key that begins with `no`.
+async fn raise(env: &Env, code: &str) {
+    let raise = format!(
+        "IF coalesce(NEW.key, OLD.key) LIKE 'no%' THEN \
+         RAISE EXCEPTION 'secret text' USING ERRCODE = '{code}'; END IF;"
+    );
+    postgres_trigger(env, &raise).await;
+}
+
+/// The numbers are those of a deadlock, a lock, a read-only server, a lost connection and a missing column.
+async fn what_a_trigger_signals_is_a_refusal_whatever_its_number(env: Env) {
+    let kvd = start(&env).await;
+    for number in [1213, 1205, 1290, 1317, 1927, 2013, 1040, 1054, 1062, 1142] {
+        let signal = format!(
+            "IF NEW.`key` LIKE 'no%' THEN SIGNAL SQLSTATE '45000' \
+             SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'secret text'; END IF"
         );
-        postgres_trigger(&env, &raise).await;
+        before(&env, "INSERT", &signal).await;
+        assert_database_refused(&kvd.post("no-new", "x").await);
+        assert_database_refused(&kvd.put("/items/no-new?upsert=true", "x").await);
+        assert_neighbours_stored(&kvd, &number.to_string(), 500).await;
+    }
+}
+
+/// The table of the trigger has not the columns that the trigger names, or is not there at all.
+async fn a_trigger_that_names_what_is_not_there_is_no_missing_migration(env: Env) {
+    let kvd = start(&env).await;
+    env.database().execute("CREATE TABLE audit (a INT)").await;
+    for does in [
+        "INSERT INTO audit (nope) VALUES (1)",
+        "INSERT INTO audit (value) VALUES (1)",
+        "UPDATE audit SET version = 2",
+        "DELETE FROM audit WHERE value = 'x'",
+        "INSERT INTO absent VALUES (1)",
+    ] {
+        for event in ["INSERT", "UPDATE", "DELETE"] {
+            before(&env, event, does).await;
+        }
         for write in [
-            kvd.post("no-new", "x"),
+            kvd.post("new", "x"),
             kvd.put("/items/no", "x"),
-            kvd.put("/items/no-new?upsert=true", "x"),
+            kvd.put("/items/no?upsert=true", "x"),
+            kvd.put("/items/new?upsert=true", "x"),
             kvd.delete("/items/no"),
         ] {
-            let asked = write.asked().to_owned();
-            let answer = write.await;
-            assert_eq!(answer.status, status, "{raised}: {asked}");
-            let _problem = answer.problem(status, code);
+            env.note(format!("{does}: {}", write.asked()));
+            assert_database_refused(&write.await);
         }
-        assert_neighbours_stored(&kvd, raised, status).await;
     }
     assert_unchanged(&env, "no").await;
+}
+
+/// Has a trigger do this before each write of this kind.
+async fn before(env: &Env, event: &str, does: &str) {
+    let body = match env.engine() {
+        Engine::Postgres => return postgres_trigger(env, &format!("{does};")).await,
+        Engine::Mysql => format!("FOR EACH ROW {does}"),
+        Engine::Sqlite => format!("BEGIN {does}; END"),
+    };
+    // As one text, since SQLite's driver keeps a `DROP` of its own that found nothing as one that does nothing.
+    let sql = format!(
+        "DROP TRIGGER IF EXISTS before_{event}; CREATE TRIGGER before_{event} BEFORE {event} ON items {body}"
+    );
+    env.database().execute(&sql).await;
 }
 
 /// Of many writes at once, half are refused with this status, and all others are done.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::json;
-use tests::{Answer, Client, Env};
+use tests::{Answer, Client, Engine, Env};
 
 tests::list! {
     EveryEngine =>
@@ -53,17 +53,45 @@ async fn every_error_is_a_problem_document(env: Env) {
 async fn on_a_database_that_is_not_migrated_items_answers_503(env: Env) {
     let database = env.empty_database().await;
     let kvd = env.kvd_on(&database).start().await;
-    let answers = [
-        kvd.get("/items/").await,
-        kvd.get("/items/?cursor=").await,
-        kvd.get("/items/a").await,
-        kvd.post("a", "").await,
-        kvd.put("/items/a", "").await,
-        kvd.put("/items/a?upsert=true", "").await,
-        kvd.put("/items/a", "").header("If-Match", "*").await,
-        kvd.delete("/items/a").await,
-    ];
-    for answer in answers {
+    assert_not_migrated(&kvd).await;
+    // What is wrong with the request is said all the same.
+    kvd.post("", "").await.problem(400, "invalid-key");
+    let _alive = kvd.get("/livez").await.expect(200);
+    let _not_ready = kvd.get("/readyz").await.expect(503);
+    // Nor is that the table of kvd.
+    for columns in [
+        "id INT, name VARCHAR(9)",
+        "{key} VARCHAR(9) UNIQUE, value TEXT",
+    ] {
+        let key = if env.engine() == Engine::Mysql {
+            "`key`"
+        } else {
+            "key"
+        };
+        let table = format!("CREATE TABLE items ({})", columns.replace("{key}", key));
+        database.execute(&table).await;
+        assert_not_migrated(&kvd).await;
+        database.execute("DROP TABLE items").await;
+    }
+
+    let _migrated = env.kvctl_on(&database, ["migrate"]).await.expect(0);
+    let _created = kvd.create("a", "b").await;
+    let _read = kvd.get("/items/a").await.expect(200);
+}
+
+async fn assert_not_migrated(kvd: &Client) {
+    for call in [
+        kvd.get("/items/"),
+        kvd.get("/items/?prefix=a"),
+        kvd.get("/items/?cursor="),
+        kvd.get("/items/a"),
+        kvd.post("a", ""),
+        kvd.put("/items/a", ""),
+        kvd.put("/items/a?upsert=true", ""),
+        kvd.put("/items/a", "").header("If-Match", "*"),
+        kvd.delete("/items/a"),
+    ] {
+        let answer = call.await;
         answer.problem(503, "database-unavailable");
         let after: Option<u64> = answer
             .header("retry-after")
@@ -74,14 +102,6 @@ async fn on_a_database_that_is_not_migrated_items_answers_503(env: Env) {
             answer.asked
         );
     }
-    // What is wrong with the request is said all the same.
-    kvd.post("", "").await.problem(400, "invalid-key");
-    let _alive = kvd.get("/livez").await.expect(200);
-    let _not_ready = kvd.get("/readyz").await.expect(503);
-
-    let _migrated = env.kvctl_on(&database, ["migrate"]).await.expect(0);
-    let _created = kvd.create("a", "b").await;
-    let _read = kvd.get("/items/a").await.expect(200);
 }
 
 async fn no_database_text_reaches_a_client(env: Env) {
