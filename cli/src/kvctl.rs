@@ -67,13 +67,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 impl Kvctl {
     fn run(self) -> Result<(), CliError> {
+        let engine = self.database_url.as_ref().map(DatabaseUrl::engine);
         let context = Context::new(self.output, self.database_url, Self::command);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| CliError::io("the runtime", error))?;
         runtime.block_on(async {
-            let needed = self.command.needed_rights();
+            let needed = self.command.needed_rights(engine);
             let done = self.command.run(&context).await;
             let done = match done {
                 Err(error) => Err(context.naming_rights(error, needed).await),

@@ -47,12 +47,13 @@ enum Conflict {
 }
 
 impl Import {
+    /// The rights on the tables of kvd that it needs.
     pub(crate) fn needed_rights(&self) -> &'static [Right] {
         use Right::{Insert, Read, Schema, Sequence, Update};
-        match (self.dry_run, self.on_conflict) {
-            (true, _) => &[Schema, Read],
-            (false, Conflict::Error | Conflict::Skip) => &[Schema, Read, Insert, Sequence],
-            (false, Conflict::Overwrite) => &[Schema, Read, Insert, Sequence, Update],
+        match self.on_conflict {
+            _ if self.dry_run => &[Schema, Read],
+            Conflict::Error | Conflict::Skip => &[Schema, Read, Insert, Sequence],
+            Conflict::Overwrite => &[Schema, Read, Insert, Sequence, Update],
         }
     }
 

@@ -15,6 +15,7 @@ mod put;
 mod seed;
 
 use clap::Subcommand;
+use database::Engine;
 use migration::Right;
 
 use crate::{context::Context, error::CliError};
@@ -36,18 +37,19 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The rights on the tables of kvd that it needs.
-    pub(crate) fn needed_rights(&self) -> &'static [Right] {
+    /// The rights on the tables of kvd that it needs with this engine.
+    pub(crate) fn needed_rights(&self, engine: Option<Engine>) -> &'static [Right] {
         use Right::{Delete, Insert, Read, Schema, Sequence, Update};
         match self {
             Self::Get(_) | Self::List(_) | Self::Count(_) | Self::Inspect(_) | Self::Export(_) => {
                 &[Schema, Read]
             }
             Self::Seed(_) => &[Schema, Read, Insert, Sequence],
-            Self::Import(command) => command.needed_rights(),
             Self::Put(_) => &[Schema, Read, Insert, Sequence, Update],
-            // The rows are locked before they are deleted.
-            Self::Delete(_) => &[Schema, Read, Update, Delete],
+            Self::Import(import) => import.needed_rights(),
+            // PostgreSQL lets nobody else lock the rows, as is done before they are deleted.
+            Self::Delete(_) if engine == Some(Engine::Postgres) => &[Schema, Read, Update, Delete],
+            Self::Delete(_) => &[Schema, Read, Delete],
             // All else that it needs is told by the server, since the tables may not be there.
             Self::Migrate(_) => &[Schema, Read],
             Self::Completions(_) | Self::Man(_) => &[],

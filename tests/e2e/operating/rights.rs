@@ -62,7 +62,9 @@ async fn until_named(kvd: &Kvd, named: &str) {
     })
     .await;
     let answer = kvd.get("/readyz").await;
-    let _problem = answer.problem(503, "database-unavailable");
+    let problem = answer.problem(503, "database-unavailable");
+    let detail = problem["detail"].as_str().expect("a detail").to_lowercase();
+    assert_eq!(detail.matches("no right").count(), 1, "{detail}");
 }
 
 /// What needs the right is refused for good, and all else is served.
@@ -141,6 +143,12 @@ async fn check_command(env: &Env, user: &User<'_>, command: &str) {
             _ => name(left_out),
         };
         assert_named(&output, &named, &format!("{command} without {left_out}"));
+        // That has no right to the table of the items at all, and says so too.
+        if command != "kvctl migrate status" {
+            let said = &output.stderr;
+            let rights = said.matches("no right").count();
+            assert_eq!(rights, 1, "{command} without {left_out}: {said}");
+        }
         user.grant(slice::from_ref(left_out)).await;
     }
     user.revoke(&all).await;
