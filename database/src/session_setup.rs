@@ -137,6 +137,10 @@ const MYSQL: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_bin, \
 const MYSQL_ISOLATION: &str = " /*M! , SESSION tx_isolation = 'READ-COMMITTED' */ \
     /*!80000 , SESSION transaction_isolation = 'READ-COMMITTED' */";
 
+/// Otherwise a migration finds no error where a table is there already, or where one is not. The comment is code to
+/// MariaDB 10.5.2 and later only.
+const MARIADB_EXISTS: &str = " /*M!100502 , SESSION sql_if_exists = 0 */";
+
 /// Without a bound on statements, answers may be read and lines may come slowly: for a day.
 const MYSQL_UNLIMITED: &str = " /*M! , SESSION max_statement_time = 0, \
     SESSION idle_transaction_timeout = 0, SESSION idle_readonly_transaction_timeout = 0, \
@@ -161,7 +165,7 @@ impl MySqlSetup {
         };
         Self(format!(
             "{MYSQL}, SESSION innodb_lock_wait_timeout = {seconds}, \
-             SESSION lock_wait_timeout = {seconds}{MYSQL_ISOLATION}{limits}"
+             SESSION lock_wait_timeout = {seconds}{MYSQL_ISOLATION}{MARIADB_EXISTS}{limits}"
         ))
     }
 

@@ -6,12 +6,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tests::{Engine, Env, Kvd, database::Database, item, load::together};
 
-use crate::adoption::hand_made::HAND_MADE;
+use crate::{
+    adoption::hand_made::HAND_MADE,
+    http::refused::{assert_database_refused, postgres_trigger},
+};
 
 tests::list! {
     Only(Engine::Postgres) =>
         what_a_database_has_set_changes_no_answer,
         what_the_urls_options_have_set_changes_no_answer,
+        who_may_write_and_which_triggers_fire_is_left_to_the_database,
         behind_a_role_with_its_own_search_path_the_tables_are_there,
         a_search_path_of_temporary_tables_is_no_place_for_items,
         a_hand_made_table_is_known_however_definitions_are_written;
@@ -72,6 +76,23 @@ async fn what_the_urls_options_have_set_changes_no_answer(env: Env) {
     }
     let url = format!("{}?options={options}", database.url());
     assert_all_is_right(&env, &database, &url).await;
+}
+
+async fn who_may_write_and_which_triggers_fire_is_left_to_the_database(env: Env) {
+    let kvd = env.start().await;
+    postgres_trigger(&env, "RAISE EXCEPTION 'no';").await;
+    assert_database_refused(&kvd.post("a", "x").await);
+    for (variable, value, status) in [
+        ("session_replication_role", "replica", 201),
+        ("default_transaction_read_only", "on", 503),
+    ] {
+        set_otherwise(&env, env.database(), &[(variable, value)]).await;
+        let kvd = env.start().await;
+        let answer = kvd.post(variable, "x").await.expect(status);
+        assert_eq!(answer.status, status, "{variable}");
+        let _page = kvd.get("/items/").await.expect(200);
+        kvd.ready().await;
+    }
 }
 
 async fn what_the_server_has_set_changes_no_answer(env: Env) {

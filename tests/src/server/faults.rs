@@ -21,7 +21,7 @@ use crate::{
 
 /// What a server of MySQL or MariaDB may have set for every session, so that statements would mean something
 /// else, or would not be run, or would be run in part.
-const OTHERWISE: [(&str, &str); 18] = [
+const OTHERWISE: [(&str, &str); 19] = [
     ("sql_safe_updates", "1"),
     ("sql_select_limit", "1"),
     ("autocommit", "0"),
@@ -39,6 +39,7 @@ const OTHERWISE: [(&str, &str); 18] = [
     ("foreign_key_checks", "0"),
     ("sql_quote_show_create", "0"),
     ("default_storage_engine", "'MyISAM'"),
+    ("sql_if_exists", "1"),
     ("sql_mode", "''"),
 ];
 
