@@ -1,5 +1,6 @@
 //! The URL of a database: which engine it means, and how not to tell its password.
 
+mod file_url;
 mod invalid;
 mod mysql;
 mod postgres;
@@ -15,6 +16,7 @@ use url::Url;
 
 pub use self::invalid::InvalidDatabaseUrl;
 use self::{
+    file_url::file_options,
     mysql::MySqlUrl,
     postgres::driver_url,
     server_url::{ServerUrl, first},
@@ -34,7 +36,7 @@ pub enum Engine {
 
 /// The URL of a database. The password is kept apart from it, so that nothing that prints the URL,
 /// in this program or in a library, can print the password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct DatabaseUrl {
     /// The text without password.
     shown: String,
@@ -45,11 +47,11 @@ pub struct DatabaseUrl {
 }
 
 /// What the URL means to the driver of its engine.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 enum Target {
     Postgres(Url),
     MySql(MySqlUrl),
-    Sqlite(Url),
+    Sqlite(Box<SqliteConnectOptions>),
 }
 
 impl FromStr for DatabaseUrl {
@@ -68,24 +70,6 @@ impl FromStr for DatabaseUrl {
             _ => Err(InvalidDatabaseUrl::Scheme),
         }
     }
-}
-
-/// Refuses what SQLite's driver would take for a file, or for no file at all.
-fn check_sqlite(rest: &str) -> Result<(), InvalidDatabaseUrl> {
-    if rest.is_empty() || rest.contains(":memory:") || rest.contains("mode=memory") {
-        return Err(InvalidDatabaseUrl::InMemory);
-    }
-    // A file with such a name is sqlite://./u:p@file.
-    let authority = rest.split('/').next().unwrap_or_default();
-    if authority.contains('@') && authority.contains(':') {
-        return Err(InvalidDatabaseUrl::User);
-    }
-    Ok(())
-}
-
-fn parsed<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, InvalidDatabaseUrl> {
-    let malformed = |error: T::Err| InvalidDatabaseUrl::Malformed(error.to_string());
-    text.parse().map_err(malformed)
 }
 
 /// Takes the mode of the pooler out.
@@ -129,13 +113,9 @@ impl DatabaseUrl {
     }
 
     fn of_file(rest: &str) -> Result<Self, InvalidDatabaseUrl> {
-        check_sqlite(rest)?;
-        let text = format!("sqlite://{rest}");
-        let url: Url = parsed(&text)?;
-        parsed::<SqliteConnectOptions>(&text)?;
         Ok(Self {
-            shown: url.to_string(),
-            target: Target::Sqlite(url),
+            shown: format!("sqlite://{rest}"),
+            target: Target::Sqlite(Box::new(file_options(rest)?)),
             password: None,
             pools_transactions: false,
             connect_timeout: None,
@@ -195,7 +175,7 @@ impl DatabaseUrl {
                     None => options,
                 })
             }
-            Target::Sqlite(url) => DriverOptions::Sqlite(url.as_str().parse()?),
+            Target::Sqlite(options) => DriverOptions::Sqlite((**options).clone()),
         })
     }
 }

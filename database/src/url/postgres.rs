@@ -114,6 +114,10 @@ fn place(
     }
     let has_two_names = address.is_some() && host.is_some();
     let host = first([address, host, variable("PGHOSTADDR"), variable("PGHOST")]);
+    if host.as_ref().is_some_and(|host| host.starts_with('@')) {
+        let why = "is no abstract socket (@NAME): the driver knows only those in a directory";
+        return Err(InvalidDatabaseUrl::Value("host", why));
+    }
     Ok(Place {
         host: host.unwrap_or_else(|| default_host(port)),
         port,
@@ -284,6 +288,9 @@ mod tests {
                 "target_session_attrs",
             ),
             ("u@h/db?gssencmode=require", &[], "gssencmode"),
+            ("u@/db?host=@abstract", &[], "abstract socket"),
+            ("u@%40abstract/db", &[], "abstract socket"),
+            ("u@/db", &[("PGHOST", "@abstract")], "abstract socket"),
             ("u@h/db?hostaddr=h", &[], "hostaddr"),
             ("u@h/db?hostaddr=::1&sslmode=verify-full", &[], "hostaddr"),
             ("u@h/db", &[("PGSSLMODE", "verify_full")], "PGSSLMODE"),

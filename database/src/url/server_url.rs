@@ -170,7 +170,7 @@ fn part(text: &str) -> Result<Option<String>, InvalidDatabaseUrl> {
 }
 
 /// Decodes `%XX`.
-fn decoded(text: &str) -> Result<String, InvalidDatabaseUrl> {
+pub(super) fn decoded(text: &str) -> Result<String, InvalidDatabaseUrl> {
     let is_escape = |after: &str| {
         let digits = after.as_bytes().get(..2);
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))

@@ -16,6 +16,7 @@ tests::list! {
     Once =>
         a_parameter_that_would_change_what_bytes_mean_is_refused,
         a_server_that_does_not_answer_is_waited_for_as_long_as_the_url_says,
+        the_path_of_a_file_is_taken_as_it_is_written,
         a_read_only_file_without_its_log_is_told_as_such,
         a_file_in_utf_16_is_refused
 }
@@ -156,7 +157,7 @@ async fn a_password_that_saslprep_prohibits_is_told_as_such_and_not_shown(env: E
 }
 
 /// URLs that kvd and kvctl refuse, and what they say of them.
-const REFUSED: [(&str, &str); 12] = [
+const REFUSED: [(&str, &str); 13] = [
     (
         "mysql://u:s3cret@h/db?charset=latin1",
         "charset can only be utf8mb4",
@@ -190,6 +191,7 @@ const REFUSED: [(&str, &str); 12] = [
         "connect_timeout",
     ),
     ("postgres://u:s3cret@g,h/db", "several hosts"),
+    ("postgres://u:s3cret@/db?host=@abs", "no abstract socket"),
     ("postgres://u:s3cret%zz@h/db", "%25"),
     ("postgres://u:12?s3cret@h/db", "value"),
     ("postgres://u:12?s3cret=x@h/db", "unescaped"),
@@ -225,6 +227,26 @@ async fn a_server_that_does_not_answer_is_waited_for_as_long_as_the_url_says(env
         // It still waits.
         patient.signal(nix::sys::signal::Signal::SIGKILL);
         assert_ne!(patient.ended().await.code, 2);
+    }
+}
+
+async fn the_path_of_a_file_is_taken_as_it_is_written(env: Env) {
+    fs::create_dir(env.directory().join("a")).expect("a directory");
+    for (path, file) in [
+        ("a/../Up.db", "Up.db"),
+        ("a b#c.db", "a b#c.db"),
+        ("a%3Fb%25c.db?mode=rwc", "a?b%c.db"),
+        ("file:é[1].db", "file:é[1].db"),
+    ] {
+        let url = format!("sqlite://{path}");
+        for arguments in [&["migrate"][..], &["put", "a", path]] {
+            let kvctl = env.kvctl_bare([]).args(arguments);
+            let _done = kvctl.env("DATABASE_URL", &url).await.expect(0);
+        }
+        assert!(env.directory().join(file).is_file(), "{file}");
+        let kvd = env.kvd().env("DATABASE_URL", &url).start().await;
+        assert_eq!(kvd.get("/items/a").await.expect(200).member("value"), path);
+        let _stopped = kvd.stop().await.expect(0);
     }
 }
 
