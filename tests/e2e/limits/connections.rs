@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use tests::{
     Client, Engine, Env, Kvd, Wire,
     pace::{PATIENCE, Stopwatch},
@@ -108,21 +108,25 @@ async fn an_idle_connection_is_kept_for_longer_than_that(env: Env) {
     }
 }
 
-/// A connection with a request under way, so that it cannot be given up for another one.
+/// A connection with a request under way, so that it cannot be given up for another one: its write waits for
+/// the lock of the database.
 async fn busy(kvd: &Kvd) -> Wire {
     let mut wire = kvd.wire().await;
-    wire.send(
-        "PUT /items/a?upsert=true HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
-         Content-Type: application/json\r\nContent-Length: 13\r\n\r\n",
-    )
-    .await;
+    let head = "PUT /items/a?upsert=true HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
+                Content-Type: application/json\r\nContent-Length: 13\r\n\r\n";
+    wire.send(head).await;
     let _under_way = wire.answer().await.expect(100);
+    wire.send("{\"value\":\"b\"}").await;
     wire
 }
 
 async fn beyond_max_connections_others_wait_until_there_is_room(env: Env) {
     let start = env.kvd().arg("--max-connections", "3");
     let kvd = start.arg("--request-timeout", "50s").start().await;
+    let begun = env.database().connection().await.begin().await;
+    let lock = begun.expect("a transaction");
+    let write = lock.execute_unprepared("DELETE FROM items").await;
+    write.expect("the lock");
     let mut open = Vec::new();
     for _ in 0..3 {
         open.push(busy(&kvd).await);
@@ -136,13 +140,13 @@ async fn beyond_max_connections_others_wait_until_there_is_room(env: Env) {
     }
     sleep(Duration::from_millis(300)).await;
     assert!(waiting.try_join_next().is_none(), "served beyond the limit");
-    // One leaves by hanging up, the others by ending their requests.
-    drop(open.pop());
+    // One leaves by hanging up, the others when their writes are done.
+    open.pop().expect("three").reset();
     for answer in waiting.join_all().await {
         let _served = answer.expect(200);
     }
+    lock.rollback().await.expect("the lock goes");
     for mut wire in open {
-        wire.send("{\"value\":\"b\"}").await;
         let written = wire.answer().await;
         assert!(matches!(written.status, 200 | 201), "{}", written.status);
     }
