@@ -33,7 +33,7 @@ enum ConnectionState {
     Draining,
 }
 
-/// How a connection is of no use to its client, or keeps us waiting, and since when. The lesser one makes room first.
+/// How a connection is of no use to its client, and since when. The lesser one makes room first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Unused {
     /// Between two requests.
@@ -42,12 +42,12 @@ pub(super) enum Unused {
     Draining(Instant),
     /// Its request head is not complete.
     HalfOpen(Instant),
-    /// Nothing comes of its request's body, or nothing is taken of its answer.
-    Stalled(Instant),
+    /// More of its request's body is awaited, since the first time that it was.
+    Body(Instant),
 }
 
-/// The state of a connection and since when; shared by its socket, its service and its bodies,
-/// which all run in the connection's one task.
+/// The state of a connection and since when. It is shared by its socket, its service and its bodies, which run in
+/// the connection's one task, and by those that have connections end.
 #[derive(Clone)]
 pub(super) struct Activity(Arc<SharedActivity>);
 
@@ -65,9 +65,13 @@ struct ActivityTimes {
     dismissed: bool,
     /// The client takes nothing of what we have to send.
     blocked: bool,
-    /// Of the request's body nothing has come since it was last asked for.
+    /// Of the request's body nothing has come since it was last asked for …
     starved: bool,
-    /// The request is no longer answered, because its client may be gone and others wait.
+    /// … and this is when more of it was first awaited.
+    body_awaited: Option<Instant>,
+    /// The request is on the list of those that may be given up, as its client may be gone.
+    may_be_given_up: bool,
+    /// The request is no longer answered, because others wait.
     given_up: bool,
     /// The answer to the request is there.
     has_answer: bool,
@@ -89,8 +93,11 @@ impl ActivityTimes {
 
     fn unused(&self) -> Option<Unused> {
         match self.state {
-            _ if self.blocked || self.starved => Some(Unused::Stalled(self.since)),
-            ConnectionState::Answering => None,
+            ConnectionState::Answering => {
+                self.body_awaited.filter(|_| self.starved).map(Unused::Body)
+            }
+            // Its last answer is still on its way.
+            _ if self.blocked => None,
             ConnectionState::Idle => Some(Unused::Idle(self.since)),
             ConnectionState::Draining => Some(Unused::Draining(self.since)),
             ConnectionState::Head => Some(Unused::HalfOpen(self.since)),
@@ -107,6 +114,8 @@ impl Default for Activity {
                 dismissed: false,
                 blocked: false,
                 starved: false,
+                body_awaited: None,
+                may_be_given_up: false,
                 given_up: false,
                 has_answer: false,
                 answer_begun: None,
@@ -160,7 +169,6 @@ impl Activity {
             times.state = ConnectionState::Answering;
             times.had_request = true;
             times.has_answer = false;
-            times.given_up = false;
         });
     }
 
@@ -169,16 +177,31 @@ impl Activity {
         self.times(|times| times.awaits_answer())
     }
 
-    /// Gives the request up, if it has no answer yet.
+    /// The request is on the list of those that may be given up.
+    pub(super) fn is_listed(&self) {
+        self.times(|times| times.may_be_given_up = times.awaits_answer());
+    }
+
+    /// Whether the request that was listed still waits for its answer.
+    pub(super) fn may_be_given_up(&self) -> bool {
+        self.times(|times| times.may_be_given_up)
+    }
+
+    /// The connection is over.
+    pub(super) fn ends(&self) {
+        self.times(|times| times.may_be_given_up = false);
+    }
+
+    /// Gives the listed request up.
     pub(super) fn give_up(&self) {
-        self.times(|times| times.given_up |= times.awaits_answer());
+        self.times(|times| times.given_up |= times.may_be_given_up);
         self.0.answering.wake();
     }
 
     /// Whether the request is given up; if not, this task is woken when it is.
     pub(super) fn is_given_up(&self, context: &Context<'_>) -> bool {
         self.0.answering.register(context.waker());
-        self.times(|times| times.given_up && times.awaits_answer())
+        self.times(|times| times.given_up)
     }
 
     /// The answer is there. It `drains` if the connection ends with it while the client may be sending still.
@@ -186,6 +209,9 @@ impl Activity {
         self.times(|times| {
             times.has_answer = true;
             times.starved = false;
+            times.body_awaited = None;
+            times.may_be_given_up = false;
+            times.given_up = false;
             times.answer_begun = None;
             times.answer_time = answer_time(bytes);
             times.drains |= drains;
@@ -207,18 +233,20 @@ impl Activity {
                 times.state = ConnectionState::Head;
                 times.since = Instant::now();
             }
-            ConnectionState::Answering if times.starved => {
-                times.starved = false;
-                times.since = Instant::now();
-            }
-            _ => {}
+            ConnectionState::Answering => times.starved = false,
+            ConnectionState::Head | ConnectionState::Draining => {}
         });
     }
 
     /// More was to be read than has come.
     pub(super) fn waits_for_input(&self) {
-        // Between two requests that is the next one, and while one is answered its body.
-        self.times(|times| times.starved = times.awaits_answer());
+        self.times(|times| {
+            // Between two requests that is the next one, and while one waits for its answer its body.
+            if times.awaits_answer() {
+                times.starved = true;
+                times.body_awaited.get_or_insert_with(Instant::now);
+            }
+        });
     }
 
     /// The client has closed its sending side; says whether that is new.
@@ -320,25 +348,25 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_taken_stalls() {
+    fn an_answer_that_is_not_taken_is_in_use() {
         let activity = blocked(1);
-        assert!(matches!(activity.unused(), Some(Unused::Stalled(_))));
+        assert_eq!(activity.unused(), None);
         activity.sent(true);
         assert!(matches!(activity.unused(), Some(Unused::Idle(_))));
     }
 
     #[test]
-    fn a_body_stalls_while_none_of_it_comes() {
+    fn a_body_is_awaited_since_it_first_was_until_all_has_come() {
         let activity = Activity::default();
         activity.request_came();
         assert_eq!(activity.unused(), None);
         activity.waits_for_input();
-        let stalled = activity.unused();
-        assert!(matches!(stalled, Some(Unused::Stalled(_))));
+        let awaited = activity.unused();
+        assert!(matches!(awaited, Some(Unused::Body(_))));
         activity.received();
         assert_eq!(activity.unused(), None, "it may be all");
         activity.waits_for_input();
-        assert!(activity.unused() > stalled, "since then");
+        assert_eq!(activity.unused(), awaited, "a byte buys no time");
         activity.answer_begins(0, true);
         assert_eq!(activity.unused(), None, "the rest is not wanted");
         activity.waits_for_input();

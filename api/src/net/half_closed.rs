@@ -41,12 +41,13 @@ impl HalfClosed {
 
     /// One more that waits. If there are too many, the client with the most loses the one that waits for longest.
     fn enter(&self, client: IpAddr, activity: Activity) {
+        activity.is_listed();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push((client, activity));
         if waiting.len() <= self.most {
             return;
         }
-        waiting.retain(|(_, activity)| activity.awaits_answer());
+        waiting.retain(|(_, activity)| activity.may_be_given_up());
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for (client, _) in &*waiting {
             *counts.entry(*client).or_default() += 1;
@@ -188,13 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_answered_do_not_count() {
+    fn those_that_are_answered_or_gone_do_not_count() {
         let list = HalfClosed::new(1);
-        let (answered, next) = (waiting(), waiting());
+        let (answered, gone, last) = (waiting(), waiting(), waiting());
         list.enter(address(1), answered.clone());
         answered.answer_begins(0, false);
-        list.enter(address(1), next.clone());
-        assert!(!is_given_up(&answered) && !is_given_up(&next));
+        answered.request_came();
+        list.enter(address(1), gone.clone());
+        gone.ends();
+        list.enter(address(1), last.clone());
+        assert!(!is_given_up(&answered) && !is_given_up(&last));
+        list.enter(address(1), waiting());
+        assert!(is_given_up(&last));
     }
 
     #[tokio::test]

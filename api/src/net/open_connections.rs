@@ -1,7 +1,7 @@
 //! The connections that are open, and which of them makes room for a new one.
 //!
-//! It is one of the client with the most idle, half-open and stalled connections, so that a crowd from one address
-//! makes room for everybody else. Nothing is counted while there is room: the connections are looked at when
+//! It is one of the client with the most idle and half-open connections, so that a crowd from one address makes room
+//! for everybody else. Where there is none, a crowd whose bodies do not come makes room with these. Nothing is counted while there is room: the connections are looked at when
 //! there is none, and only for a tenth of the time, however many clients come.
 
 use std::{
@@ -33,8 +33,6 @@ const ORDER_IS_GOOD: u32 = 10;
 const HEAD_IS_NEW: Duration = Duration::from_millis(200);
 /// A client with more than this part of all connections is a crowd.
 const CROWD: usize = 8;
-/// A body that does not come, or an answer that is not taken, has stalled when nothing of it has moved for this long.
-const STALLED: Duration = Duration::from_millis(500);
 
 /// The open connections of all listeners.
 #[derive(Clone)]
@@ -51,7 +49,6 @@ struct SharedConnections {
 pub(crate) struct OpenConnectionsSettings {
     /// The most connections that there are descriptors for.
     pub descriptors: usize,
-    /// The most requests that are worked on whose clients had closed their sending side, and whose clients have
     /// The most requests that are worked on whose clients had closed their sending side, and the most that wait whose
     /// clients close it later.
     pub half_closed: usize,
@@ -122,7 +119,13 @@ impl OpenConnections {
             let unused = open.activity.could_be_dismissed()?;
             Some((open.client, unused, open.activity))
         });
-        in_order(unused, all, now)
+        let (bodies, unused): (Vec<_>, Vec<_>) =
+            unused.partition(|(_, unused, _)| matches!(unused, Unused::Body(_)));
+        let order = in_order(unused, all, now);
+        match order.is_empty() {
+            true => in_order(bodies, all, now),
+            false => order,
+        }
     }
 
     fn list(&self) -> MutexGuard<'_, HashMap<u64, OpenConnection>> {
@@ -141,6 +144,7 @@ pub(super) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
+        self.activity.ends();
         self.connections.list().remove(&self.number);
         self.connections.0.closed.notify_waiters();
     }
@@ -187,7 +191,7 @@ impl Dismissals {
 /// The order in which unused connections, each with its client, make room. `all` is how many connections there
 /// are, those in use included.
 fn in_order<T>(
-    connections: impl Iterator<Item = (IpAddr, Unused, T)>,
+    connections: impl IntoIterator<Item = (IpAddr, Unused, T)>,
     all: usize,
     now: Instant,
 ) -> VecDeque<(Unused, T)> {
@@ -223,11 +227,11 @@ fn in_order<T>(
 
 /// Whether it is probably about to be of use.
 fn is_waited_for(unused: Unused, is_crowd: bool, now: Instant) -> bool {
-    let lasts = |since| now.saturating_duration_since(since);
     match unused {
         Unused::Idle(_) | Unused::Draining(_) => false,
-        Unused::HalfOpen(since) => lasts(since) < HEAD_IS_NEW && !is_crowd,
-        Unused::Stalled(since) => lasts(since) < STALLED,
+        Unused::HalfOpen(since) => !is_crowd && now.saturating_duration_since(since) < HEAD_IS_NEW,
+        // It has a deadline of its own.
+        Unused::Body(_) => !is_crowd,
     }
 }
 
@@ -292,20 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn of_one_client_what_has_stalled_goes_last() {
+    fn only_a_crowd_loses_bodies() {
         let connections: [Connection; 3] = [
-            (OTHER, Unused::Stalled, 9000),
-            (OTHER, Unused::HalfOpen, 5000),
-            (OTHER, Unused::Stalled, 6000),
+            (CROWD, Unused::Body, 1),
+            (CROWD, Unused::Body, 2),
+            (OTHER, Unused::Body, 3),
         ];
-        assert_eq!(order(&connections, 3), [1, 0]);
-    }
-
-    #[test]
-    fn those_of_others_do_not_go_while_a_crowd_has_just_stalled() {
-        let mut connections: Vec<Connection> = vec![(CROWD, Unused::Stalled, 100); 9];
-        connections.push((OTHER, Unused::Idle, 60_000));
-        assert_eq!(order(&connections, 10), Vec::<usize>::new());
+        assert_eq!(order(&connections, 15), [1, 0]);
+        assert_eq!(order(&connections, 16), Vec::<usize>::new());
     }
 
     #[test]

@@ -63,15 +63,16 @@ impl TrackedStream {
     /// Whether the client is gone. The end of its input does not say so, a reset does, and hyper reads nothing
     /// that would tell while it waits for an answer of ours.
     fn is_reset(&self, context: &mut Context<'_>) -> bool {
-        // The task is woken when input, its end or a reset comes.
+        // The task is woken when input, its end or a reset comes; after the end nothing wakes it.
         if self.stream.poll_read_ready(context).is_pending() {
             return false;
         }
-        if self.has_ended() {
+        let ready = self.stream.ready(Interest::WRITABLE).now_or_never();
+        let is_reset = matches!(ready, Some(Ok(ready)) if ready.is_write_closed());
+        if !is_reset && self.has_ended() {
             self.end_of_input.tell();
         }
-        let ready = self.stream.ready(Interest::WRITABLE).now_or_never();
-        matches!(ready, Some(Ok(ready)) if ready.is_write_closed())
+        is_reset
     }
 
     /// Whether the client has closed its sending side, though not all may have been read.
@@ -80,9 +81,10 @@ impl TrackedStream {
         matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 
-    /// Looks at bytes that may begin a request, and says how many of them hyper is to see.
+    /// Looks at bytes that may begin a request, and says how many of them hyper is to see. It knows a beginning only
+    /// where all of it comes in one read.
     fn begin(&mut self, bytes: &[u8]) -> usize {
-        if self.asks_head.is_some() {
+        if self.asks_head.is_some() || self.activity.awaits_answer() {
             return bytes.len();
         }
         self.asks_head = Some(bytes.starts_with(b"HEAD "));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use tests::{
     Answer, Engine, Env, Kvd, Wire,
@@ -23,6 +24,7 @@ tests::list! {
         those_of_one_client_keep_no_other_waiting,
         those_without_a_turn_in_their_time_are_503,
         of_too_many_that_end_while_they_wait_the_oldest_is_given_up,
+        those_that_are_gone_do_not_count,
         a_request_is_given_up_when_its_client_resets_the_connection
 }
 
@@ -187,8 +189,9 @@ async fn a_request_that_waits_is_answered_after_the_end_of_input(env: Env) {
 const SESSIONS: &str = "4";
 const CROWD: usize = 80;
 
-/// A crowd of writes of a locked key, all under way, whose clients have closed their sending side.
+/// A crowd of writes of a locked key whose clients have closed their sending side before kvd has seen them.
 async fn half_closed_crowd(kvd: &Kvd) -> Vec<Wire> {
+    kvd.signal(Signal::SIGSTOP);
     let mut crowd = Vec::new();
     for _ in 0..CROWD {
         let mut wire = kvd.wire().await;
@@ -196,10 +199,7 @@ async fn half_closed_crowd(kvd: &Kvd) -> Vec<Wire> {
         wire.send(request).await.shutdown().await;
         crowd.push(wire);
     }
-    until("they are under way", async || {
-        kvd.metric(IN_FLIGHT).await > CROWD as f64
-    })
-    .await;
+    kvd.signal(Signal::SIGCONT);
     crowd
 }
 
@@ -215,6 +215,10 @@ async fn those_of_one_client_keep_no_other_waiting(env: Env) {
     let lock = begun.expect("a transaction");
     lock.execute_unprepared(LOCK).await.expect("locked");
     let crowd = half_closed_crowd(&kvd).await;
+    until("they are under way", async || {
+        kvd.metric(IN_FLIGHT).await > CROWD as f64
+    })
+    .await;
     for request in [
         "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
         "GET /items/free HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
@@ -277,6 +281,35 @@ async fn of_too_many_that_end_while_they_wait_the_oldest_is_given_up(env: Env) {
     let mut oldest = wires.remove(0);
     oldest.answer().await.problem(504, "outcome-unknown");
     assert!(oldest.rest().await.is_empty());
+    lock.commit().await.expect("the lock goes");
+    for mut wire in wires {
+        let _answered = wire.answer().await.expect(200);
+    }
+}
+
+async fn those_that_are_gone_do_not_count(env: Env) {
+    const MOST: usize = 16;
+    let start = env.kvd().arg("--request-timeout", "50s");
+    let kvd = start.arg("--database-max-connections", "1").start().await;
+    let _created = kvd.create("locked", "a").await;
+    let begun = env.database().connection().await.begin().await;
+    let lock = begun.expect("a transaction");
+    lock.execute_unprepared(LOCK).await.expect("locked");
+    for _ in 0..=MOST {
+        waiting(&kvd).await.reset();
+        until("it is given up", async || {
+            kvd.metric(IN_FLIGHT).await <= 1.0
+        })
+        .await;
+    }
+    let mut wires = Vec::new();
+    for _ in 0..MOST {
+        let mut wire = waiting(&kvd).await;
+        wire.shutdown().await;
+        wires.push(wire);
+    }
+    // Too short a time would only make the test easier.
+    sleep(Duration::from_millis(500)).await;
     lock.commit().await.expect("the lock goes");
     for mut wire in wires {
         let _answered = wire.answer().await.expect(200);
