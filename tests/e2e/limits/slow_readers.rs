@@ -40,10 +40,10 @@ async fn an_answer_that_is_not_taken_in_its_time_is_cut_off(env: Env) {
     }
     let mut stream = connect(&kvd).await;
     let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let begun = Instant::now();
     stream.write_all(list.as_bytes()).await.expect("sent");
     stream.readable().await.expect("the answer begins");
     let mut part = [0; 4096];
-    let begun = Instant::now();
     while kvd.metric("kvd_http_connections").await > 1.0 {
         // Nothing, if it has just been cut off.
         let _some = stream.read(&mut part).await;
