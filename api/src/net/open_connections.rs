@@ -31,8 +31,10 @@ use crate::telemetry::{InFlight, Metrics};
 const ORDER_IS_GOOD: u32 = 10;
 /// A head that began later is probably on its way: it is waited for, unless its client is a crowd.
 const HEAD_IS_NEW: Duration = Duration::from_millis(200);
-/// A client with more than this part of all connections is a crowd.
+/// A client with more than this part of all connections is a crowd …
 const CROWD: usize = 8;
+/// … if they are more than these.
+const FEW: usize = 8;
 
 /// The open connections of all listeners.
 #[derive(Clone)]
@@ -204,7 +206,7 @@ fn in_order<T>(
     let mut most = BinaryHeap::new();
     let mut is_crowd = Vec::new();
     for (index, of_client) in clients.iter_mut().enumerate() {
-        is_crowd.push(of_client.len() > (all / CROWD).max(1));
+        is_crowd.push(of_client.len() > (all / CROWD).max(FEW));
         // The last one makes room first.
         of_client.sort_by_key(|(unused, _)| Reverse(*unused));
         most.extend(place(index, of_client));
@@ -295,31 +297,28 @@ mod tests {
         assert_eq!(order(&connections, 4), [3, 1, 0]);
     }
 
+    /// A crowd of so many connections, the first of which is the youngest.
+    fn crowd(unused: fn(Instant) -> Unused, count: u64) -> Vec<Connection> {
+        (0..count).map(|ago| (CROWD, unused, ago)).collect()
+    }
+
     #[test]
     fn only_a_crowd_loses_bodies() {
-        let connections: [Connection; 3] = [
-            (CROWD, Unused::Body, 1),
-            (CROWD, Unused::Body, 2),
-            (OTHER, Unused::Body, 3),
-        ];
-        assert_eq!(order(&connections, 15), [1, 0]);
-        assert_eq!(order(&connections, 16), Vec::<usize>::new());
+        let mut bodies = crowd(Unused::Body, 9);
+        bodies.push((OTHER, Unused::Body, 3));
+        assert_eq!(order(&bodies, 64), [8, 7, 6, 5, 4]);
+        assert_eq!(order(&bodies, 72), Vec::<usize>::new());
+        assert_eq!(order(&bodies[1..], 8), Vec::<usize>::new(), "they are few");
     }
 
     #[test]
     fn a_head_that_is_new_is_waited_for_unless_its_client_is_a_crowd() {
-        let connections: [Connection; 3] = [
-            (CROWD, Unused::HalfOpen, 1),
-            (CROWD, Unused::HalfOpen, 2),
-            (OTHER, Unused::HalfOpen, 3),
-        ];
-        assert_eq!(order(&connections, 15), [1, 0]);
-        assert_eq!(order(&connections, 16), Vec::<usize>::new());
-        let idle: [(_, fn(_) -> _, _); 3] = [
-            (CROWD, Unused::HalfOpen, 1),
-            (CROWD, Unused::HalfOpen, 2),
-            (OTHER, Unused::Idle, 3),
-        ];
-        assert_eq!(order(&idle, 16), [2], "the others are not waited for");
+        let mut heads = crowd(Unused::HalfOpen, 9);
+        heads.push((OTHER, Unused::HalfOpen, 3));
+        assert_eq!(order(&heads, 64), [8, 7, 6, 5, 4]);
+        assert_eq!(order(&heads, 72), Vec::<usize>::new());
+        heads[0] = (OTHER, Unused::Idle, 3);
+        let few = order(&heads[..2], 3);
+        assert_eq!(few, [0], "the others are not waited for");
     }
 }
