@@ -171,8 +171,8 @@ static POSTGRES: Dialect = returning!(
     false,
     "ON COMMIT DROP",
     "clock_timestamp()",
-    // An upsert locks the row that it updates. The version does not tell, as a trigger may set it.
-    "xmax = 0"
+    // As of a single write: a new row has one time twice, and an update sets the second one.
+    "version = 1 AND updated_at = created_at"
 );
 
 static SQLITE: Dialect = returning!(
@@ -189,6 +189,7 @@ static SQLITE: Dialect = returning!(
 );
 
 static MYSQL: Dialect = Dialect {
+    // As of a single write: nothing can change `NEW`, and only a row of version 0 deceives it.
     prepare: &[
         // While an `INSERT … SELECT` waits for a lock, MariaDB gives no other writer a new id. So it
         // does not wait, and is tried again. MySQL has no such trouble, and refuses 0. The first comment is

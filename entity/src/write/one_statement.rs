@@ -89,10 +89,14 @@ static POSTGRES: Statements = statements!(
     "clock_timestamp()",
     // Fails, so that nothing is stored, if a trigger has changed the key.
     " RETURNING id / (\"key\" = $1)::int AS id, version, created_at, updated_at, ",
-    // An upsert locks the row that it updates. The version does not tell, as a trigger may set it.
-    "xmax = 0",
+    // A new row has one time twice, and an update sets the second one. So no trigger that keeps the version at 1
+    // deceives it. The system columns would tell more, but take the right to read the whole table.
+    "version = 1 AND updated_at = created_at",
     ""
 );
+///
+/// The version tells a creation, since no trigger of SQLite can change `NEW`. It deceives only where other software has
+/// given the row that is updated the version 0.
 /// In a transaction, as a statement that ends by `RAISE(FAIL)` in a trigger keeps what it has done.
 static SQLITE: Statements = statements!(
     "BEGIN IMMEDIATE; ",

@@ -9,7 +9,7 @@ pub(crate) mod errors;
 mod export;
 mod get;
 mod hostile_text;
-mod import;
+pub(crate) mod import;
 mod import_lines;
 mod inspect;
 mod interrupted;

@@ -5,14 +5,18 @@ use std::slice;
 
 use tests::{Client, Engine, Env, Kvd, item, load::until, process::Output};
 
-use crate::operating::grants::{User, name, table, with_base};
+use crate::{
+    kvctl::import::{OVERWRITE, lines, said},
+    operating::grants::{User, name, table, with_base},
+};
 
 tests::list! {
     Only(Engine::Postgres) =>
         kvd_needs_the_rights_of_the_handbook_and_names_a_missing_one,
         each_command_needs_the_rights_of_the_handbook_and_names_a_missing_one,
         a_migration_needs_the_rights_of_the_handbook,
-        a_user_that_may_only_read_is_served_and_refused_what_it_may_not;
+        a_user_that_may_only_read_is_served_and_refused_what_it_may_not,
+        rights_on_columns_are_enough;
     Only(Engine::Mysql) =>
         kvd_needs_the_rights_of_the_handbook_and_names_a_missing_one,
         each_command_needs_the_rights_of_the_handbook_and_names_a_missing_one,
@@ -232,6 +236,37 @@ async fn a_user_that_may_only_read_is_served_and_refused_what_it_may_not(env: En
     ] {
         let _problem = write.await.problem(500, "database-refused");
     }
+    let _ended = kvd.stop().await.expect(0);
+    user.remove().await;
+}
+
+async fn rights_on_columns_are_enough(env: Env) {
+    let user = User::create(&env).await;
+    let mut all = with_base(env.engine(), "kvctl import --on-conflict overwrite");
+    all.retain(|right| !right.ends_with(" ON items"));
+    let of_columns = [
+        "SELECT (id, key, value, version, created_at, updated_at) ON items",
+        "INSERT (key, value) ON items",
+        "UPDATE (value, version, updated_at) ON items",
+        "DELETE ON items",
+    ];
+    all.extend(of_columns.map(str::to_owned));
+    user.grant(&all).await;
+    let kvd = env.kvd().env("DATABASE_URL", user.url()).start().await;
+    kvd.ready().await;
+    let _created = kvd.post("a", "1").await.expect(201);
+    let _updated = kvd.put("/items/a", "2").await.expect(200);
+    let _updated = kvd.put("/items/a?upsert=true", "3").await.expect(200);
+    let _created = kvd.put("/items/b?upsert=true", "1").await.expect(201);
+    let _deleted = kvd.delete("/items/b").await.expect(204);
+    for _ in ["created", "updated"] {
+        let _put = user.kvctl(&["put", "c", "1"], "").await.expect(0);
+    }
+    let items = lines([("c", "2"), ("d", "1")]);
+    let words = [&["import", "-"], OVERWRITE].concat();
+    let imported = user.kvctl(&words, &items).await.expect(0);
+    assert_eq!(imported.text(), said(1, 1, 0));
+    let _deleted = user.kvctl(&["delete", "d"], "").await.expect(0);
     let _ended = kvd.stop().await.expect(0);
     user.remove().await;
 }
