@@ -61,6 +61,8 @@ impl PostgresSetup {
             ("quote_all_identifiers", "off".to_owned()),
             // An error is answered by one statement, not by the end of the session.
             ("exit_on_error", "off".to_owned()),
+            // An error has a context only if it comes from a function. Known since PostgreSQL 13.
+            ("log_parameter_max_length_on_error", "0".to_owned()),
         ];
         let begin = pools_transactions.then(|| {
             let set = variables

@@ -25,13 +25,14 @@ tests::list! {
 }
 
 /// What may be set for a database or a role of PostgreSQL, or by options.
-pub(crate) const OTHERWISE: [(&str, &str); 26] = [
+pub(crate) const OTHERWISE: [(&str, &str); 27] = [
     ("quote_all_identifiers", "on"),
     ("row_security", "off"),
     ("standard_conforming_strings", "off"),
     ("escape_string_warning", "off"),
     ("backslash_quote", "off"),
     ("exit_on_error", "on"),
+    ("log_parameter_max_length_on_error", "-1"),
     ("default_transaction_isolation", "serializable"),
     ("default_transaction_deferrable", "on"),
     ("client_encoding", "latin1"),
@@ -66,6 +67,12 @@ async fn what_a_database_has_set_changes_no_answer(env: Env) {
     let database = env.empty_database().await;
     set_otherwise(&env, &database, &OTHERWISE).await;
     assert_all_is_right(&env, &database, &database.url()).await;
+    let _migrated = env.kvctl_on(&database, ["migrate"]).await.expect(0);
+    set_otherwise(&env, &database, &[("default_transaction_read_only", "on")]).await;
+    let kvd = env.kvd_on(&database).start().await;
+    for write in [kvd.post("a", "x"), kvd.put("/items/a?upsert=true", "x")] {
+        write.await.problem(503, "database-unavailable");
+    }
 }
 
 async fn what_the_urls_options_have_set_changes_no_answer(env: Env) {
@@ -162,6 +169,10 @@ async fn assert_all_is_right(env: &Env, database: &Database, url: &str) {
     assert_items(&kvd).await;
     let _gone = kvctl(&["delete", "n-0", "n-1", "n-2"], "").await;
     let _down = kvctl(&["migrate", "down"], "").await;
+    // Its sessions have their statements prepared.
+    for call in [kvd.get("/items/a"), kvd.post("a", "x")] {
+        call.await.problem(503, "database-unavailable");
+    }
 }
 
 async fn assert_pages(kvd: &Kvd, items: &BTreeMap<String, String>) {
