@@ -58,8 +58,14 @@ async fn merge_chunk(staged: &Staged, above: &str, chunk: &Chunk) -> Result<Coun
         OnConflict::Skip => staged.dialect.skip,
         OnConflict::Overwrite => staged.dialect.overwrite,
     };
-    let values = [above.into(), chunk.last_key.as_str().into()];
-    let merge = staged.statement(sql, values.into());
+    let of_chunk = |sql| {
+        let values = [above.into(), chunk.last_key.as_str().into()];
+        staged.statement(sql, values.into())
+    };
+    if let (OnConflict::Skip, Some(find)) = (staged.on_conflict, staged.dialect.find_absent) {
+        staged.session.execute_raw(of_chunk(find)).await?;
+    }
+    let merge = of_chunk(sql);
     if staged.on_conflict == OnConflict::Overwrite && staged.dialect.returns_stored {
         return overwrite_chunk(staged, merge, above, chunk).await;
     }

@@ -24,6 +24,9 @@ pub(super) struct Dialect {
     /// Merges a chunk, and fails if one of its keys exists: much cheaper than to look for each.
     /// Parameters: the key below the chunk, its last key.
     pub(super) create: &'static str,
+    /// Comes before [`Self::skip`], where that cannot find the lines of new keys itself. Parameters as of
+    /// [`Self::create`].
+    pub(super) find_absent: Option<&'static str>,
     /// Merges a chunk, leaving existing items alone. Parameters as of [`Self::create`].
     pub(super) skip: &'static str,
     /// Merges the line of a key, and fails if the key exists. Parameter: the key.
@@ -125,6 +128,7 @@ macro_rules! returning {
             undo: $undo,
             waits: $waits,
             create: insert!("key", "$1", "$2"),
+            find_absent: None,
             skip: concat!(insert!("key", "$1", "$2"), " ON CONFLICT (key) DO NOTHING"),
             create_one: create_one!("key", "$1"),
             overwrite: concat!(
@@ -185,11 +189,11 @@ static SQLITE: Dialect = returning!(
     true,
     "",
     "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    // As of a single write: nothing can change `NEW`, and only a row of version 0 deceives it.
     "version = 1"
 );
 
 static MYSQL: Dialect = Dialect {
-    // As of a single write: nothing can change `NEW`, and only a row of version 0 deceives it.
     prepare: &[
         // While an `INSERT … SELECT` waits for a lock, MariaDB gives no other writer a new id. So it
         // does not wait, and is tried again. MySQL has no such trouble, and refuses 0. The first comment is
@@ -197,6 +201,8 @@ static MYSQL: Dialect = Dialect {
         "SET SESSION innodb_lock_wait_timeout = /*M! 0 */ /*!80000 1 */",
         "CREATE TEMPORARY TABLE kvctl_load (PRIMARY KEY (`key`, line)) ENGINE = InnoDB AS \
          SELECT version AS line, `key`, value FROM items LIMIT 0",
+        "CREATE TEMPORARY TABLE kvctl_absent (PRIMARY KEY (`key`)) ENGINE = InnoDB AS \
+         SELECT `key` FROM items LIMIT 0",
     ],
     index: &[],
     index_unsorted: &[],
@@ -206,12 +212,18 @@ static MYSQL: Dialect = Dialect {
     undo: "ROLLBACK",
     waits: false,
     create: insert!("`key`", "?", "?"),
-    // Not `INSERT IGNORE`, which stores an empty text where a trigger asks for `NULL`. The lock waits for
-    // whoever is about to delete an item.
-    skip: "INSERT INTO items (`key`, value) SELECT staged.`key`, staged.value FROM kvctl_load staged \
-           LEFT JOIN items there ON there.`key` = staged.`key` \
-           WHERE staged.`key` > ? AND staged.`key` <= ? AND there.id IS NULL \
-           ORDER BY staged.`key` LOCK IN SHARE MODE",
+    // Only keys: of a table that it also inserts into, the server first copies all that it reads to its temporary
+    // space. The lock waits for whoever is about to delete an item.
+    find_absent: Some(
+        "INSERT INTO kvctl_absent SELECT staged.`key` FROM kvctl_load staged \
+         LEFT JOIN items there ON there.`key` = staged.`key` \
+         WHERE staged.`key` > ? AND staged.`key` <= ? AND there.id IS NULL \
+         ORDER BY staged.`key` LOCK IN SHARE MODE",
+    ),
+    // Not `INSERT IGNORE`, which stores an empty text where a trigger asks for `NULL`.
+    skip: "INSERT INTO items (`key`, value) SELECT staged.`key`, staged.value FROM kvctl_absent absent \
+           STRAIGHT_JOIN kvctl_load staged ON staged.`key` = absent.`key` \
+           WHERE absent.`key` > ? AND absent.`key` <= ? ORDER BY absent.`key`",
     create_one: create_one!("`key`", "?"),
     overwrite: concat!(
         insert!("`key`", "?", "?"),

@@ -4,7 +4,7 @@ use std::{fs, iter};
 
 use serde_json::{Value, json};
 use tests::{
-    Env, item,
+    Engine, Env, item,
     pace::{PATIENCE, timeout},
 };
 
@@ -17,6 +17,7 @@ tests::list! {
     EveryEngine =>
         a_bad_line_after_many_good_ones_leaves_nothing,
         keys_and_values_arrive_byte_for_byte;
+    FaultsOnly(Engine::Mysql) => large_values_need_no_temporary_space_of_the_server;
     Once =>
         every_kind_of_bad_line_is_named_by_its_number,
         what_an_export_tells_besides_is_left_unread,
@@ -32,6 +33,22 @@ async fn a_bad_line_after_many_good_ones_leaves_nothing(env: Env) {
         assert_failed(import(&env, flags, text).await, 2, "line 20001: ");
         assert_eq!(count(&env).await, 0);
     }
+}
+
+/// MySQL has no bound to set for a session.
+async fn large_values_need_no_temporary_space_of_the_server(env: Env) {
+    let set = "/*M! SET GLOBAL tmp_disk_table_size = 8388608 */ /*!80000 DO 0 */";
+    env.server().administrate(set).await.expect("a bound");
+    let value = "v".repeat(100_000);
+    let text = numbered(0..400, &value);
+    for (flags, told) in [(SKIP, said(400, 0, 0)), (OVERWRITE, said(0, 400, 0))] {
+        let imported = import(&env, flags, text.as_str()).await.expect(0);
+        assert_eq!(imported.text(), told);
+    }
+    let text = numbered(200..600, &value);
+    let skipped = import(&env, SKIP, text).await.expect(0);
+    assert_eq!(skipped.text(), said(200, 0, 200));
+    assert_eq!(get(&env, "k00599").await, value);
 }
 
 async fn keys_and_values_arrive_byte_for_byte(env: Env) {
