@@ -10,6 +10,10 @@ use crate::url::{invalid::InvalidDatabaseUrl, server_url::decoded};
 /// The options of SQLite's driver for what follows `sqlite://`.
 pub(super) fn file_options(rest: &str) -> Result<SqliteConnectOptions, InvalidDatabaseUrl> {
     let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    // The end of a line behind a URL that was read from a file would name another database, which is empty.
+    if rest.contains(char::is_control) || path != path.trim() {
+        return Err(InvalidDatabaseUrl::Invisible);
+    }
     // A file with such a name is sqlite://./u:p@file.
     let first = path.split('/').next().unwrap_or_default();
     if first.contains('@') && first.contains(':') {
@@ -47,6 +51,7 @@ mod tests {
             ("file:a.db", "./file:a.db"),
             ("./u:p@file", "./u:p@file"),
             ("x:memory:", "x:memory:"),
+            ("%20a b%0A", " a b\n"),
         ] {
             let options = file_options(rest).unwrap();
             assert_eq!(options.get_filename(), Path::new(path), "{rest}");
@@ -65,6 +70,13 @@ mod tests {
             ("a%2.db", "%25"),
             ("a%00.db", "%00"),
             ("a.db?mod=ro", "`mod`"),
+            ("a.db\n", "control character"),
+            ("a.db\r\n", "control character"),
+            ("a\tb.db", "control character"),
+            ("a.db?mode=rwc\n", "control character"),
+            (" a.db", "%20"),
+            ("a.db ?mode=rwc", "%20"),
+            ("a.db\u{a0}", "%20"),
         ] {
             let error = file_options(rest).unwrap_err().to_string();
             assert!(error.contains(expected), "{rest}: {error}");

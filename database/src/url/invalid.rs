@@ -11,6 +11,10 @@ pub enum InvalidDatabaseUrl {
     Unescaped,
     #[error("the database URL has a % without two hexadecimal digits behind it (write %25)")]
     Percent,
+    #[error(
+        "the database URL has a control character, or a blank at an end of the file's path (write %0A, %20)"
+    )]
+    Invisible,
     #[error("the database URL names several hosts; give it one")]
     Hosts,
     #[error("the database URL has the unknown parameter {0:?}")]
