@@ -15,6 +15,10 @@ use sea_orm::{
 /// A missing table, or a missing column of a table, is a missing migration only if the table is one of these.
 /// Wherever one can be missing, kvd's statements name the table before the column, as triggers seldom do.
 const OUR_TABLES: [&str; 2] = ["items", "kvd_migrations"];
+/// So is a missing column only if it is named as one of these tables, or alone as one of these columns.
+/// A trigger may miss a column of such a name, too, in a table of its own: MySQL and SQLite do not tell that apart.
+const OUR_COLUMNS: [&str; 6] = ["id", "key", "value", "version", "created_at", "updated_at"];
+
 
 /// What became of a statement that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +228,7 @@ fn mysql_failure(number: u16, message: &str) -> Failure {
         1040 | 1203 | 1226 | 1047 | 9001 => Failure::NoConnection,
         // ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR
         1146 if names_ours(message, ".", "'") => Failure::NotMigrated,
-        1054 if names_ours(message, "'", ".") => Failure::NotMigrated,
+        1054 if message.split('\'').nth(1).is_some_and(is_our_column) => Failure::NotMigrated,
         // denied: a database, a table, a column, a right of the server (SUPER and such), a routine
         1044 | 1142 | 1143 | 1227 | 1370 => Failure::NoRight,
         // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED (both of them), lost connections, idle for too long,
@@ -263,7 +267,9 @@ fn is_not_migrated(message: &str) -> bool {
     OUR_TABLES
         .iter()
         .any(|table| message == format!("no such table: {table}"))
-        || names_ours(message, "no such column: ", ".")
+        || message
+            .strip_prefix("no such column: ")
+            .is_some_and(is_our_column)
         || names_ours(message, "table ", " has no column named ")
 }
 
@@ -282,6 +288,14 @@ mod tests {
     fn codes_mean_what_the_servers_say_they_mean() {
         assert_eq!(postgres_failure("23505"), Failure::Duplicate);
         assert_eq!(postgres_failure("40001"), Failure::RolledBack);
+/// Whether a column, which may have the name of its table before it, is one of ours.
+fn is_our_column(name: &str) -> bool {
+    match name.split_once('.') {
+        Some((table, _)) => OUR_TABLES.contains(&table),
+        None => OUR_COLUMNS.contains(&name),
+    }
+}
+
         assert_eq!(postgres_failure("57014"), Failure::Cancelled);
         assert_eq!(postgres_failure("25006"), Failure::ReadOnly);
         assert_eq!(postgres_failure("53100"), Failure::NoRoom);
@@ -330,11 +344,16 @@ mod tests {
                 assert_eq!(sqlite_failure("1".into(), &message), failure, "{table}");
             }
         }
-        let of_trigger = mysql_failure(1054, "Unknown column 'nope' in 'INSERT INTO'");
-        assert_eq!(of_trigger, Failure::Refused);
-        for message in ["no such table: main.audit", "no such column: nope"] {
-            let of_trigger = sqlite_failure("1".into(), message);
-            assert_eq!(of_trigger, Failure::Refused);
+        for (column, failure) in [
+            ("value", Failure::NotMigrated),
+            ("updated_at", Failure::NotMigrated),
+            ("nope", Failure::Refused),
+            ("NEW.value", Failure::Refused),
+        ] {
+            let message = format!("Unknown column '{column}' in 'SET'");
+            assert_eq!(mysql_failure(1054, &message), failure, "{column}");
+            let message = format!("no such column: {column}");
+            assert_eq!(sqlite_failure("1".into(), &message), failure, "{column}");
         }
         let of_trigger = sqlite_failure("2067".into(), "UNIQUE constraint failed: audit.key");
         assert_eq!(of_trigger, Failure::Refused);
@@ -351,6 +370,8 @@ mod tests {
             let message = format!("The MySQL server is running with the {option} option so it");
             assert_eq!(mysql_failure(1290, &message), failure, "{option}");
         }
+        let of_trigger = sqlite_failure("1".into(), "no such table: main.audit");
+        assert_eq!(of_trigger, Failure::Refused);
     }
 
     #[test]

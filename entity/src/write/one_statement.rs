@@ -42,8 +42,7 @@ struct Statements {
 /// `$position(text, part)`, `$now`, `$returning` and whether an upsert has `$created` the row in the words of
 /// the engine, and what stands around each statement.
 ///
-/// A part of the precondition is as [`listed`] makes it. The first column that may be missing has the table's
-/// name before it, by which SQLite's error is told from that of a trigger.
+/// A part of the precondition is as [`listed`] makes it.
 macro_rules! statements {
     ($begin:literal, $position:literal, $now:literal, $returning:literal, $created:literal, $end:literal) => {
         Statements {
@@ -94,10 +93,10 @@ static POSTGRES: Statements = statements!(
     "version = 1 AND updated_at = created_at",
     ""
 );
+/// In a transaction, as a statement that ends by `RAISE(FAIL)` in a trigger keeps what it has done.
 ///
 /// The version tells a creation, since no trigger of SQLite can change `NEW`. It deceives only where other software has
 /// given the row that is updated the version 0.
-/// In a transaction, as a statement that ends by `RAISE(FAIL)` in a trigger keeps what it has done.
 static SQLITE: Statements = statements!(
     "BEGIN IMMEDIATE; ",
     "instr",

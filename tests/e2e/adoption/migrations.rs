@@ -21,6 +21,7 @@ tests::list! {
         a_newer_migration_is_left_alone,
         kvd_serves_as_soon_as_its_database_is_migrated,
         a_table_that_was_dropped_by_hand_is_made_again,
+        a_column_that_is_missing_is_a_missing_migration,
         migrations_up_and_down_at_once_take_turns;
     Only(Engine::Postgres) => another_encoding_is_refused;
     Only(Engine::Sqlite) => a_new_file_that_others_write_is_waited_for
@@ -167,6 +168,31 @@ async fn fresh_empties_and_rebuilds_our_tables(env: Env) {
 }
 
 async fn a_table_that_was_dropped_by_hand_is_made_again(env: Env) {
+async fn a_column_that_is_missing_is_a_missing_migration(env: Env) {
+    let kvd = env.start().await;
+    let _created = kvd.create("a", "1").await;
+    let rename = async |from: &str, to: &str| {
+        let sql = format!("ALTER TABLE items RENAME COLUMN {from} TO {to}");
+        env.database().execute(&sql).await;
+    };
+    for column in ["value", "updated_at"] {
+        rename(column, "theirs").await;
+        for call in [
+            kvd.get("/items/a"),
+            kvd.put("/items/a", "2"),
+            kvd.put("/items/a?upsert=true", "2"),
+            kvd.put("/items/new?upsert=true", "2"),
+            kvd.post("new", "2"),
+        ] {
+            env.note(format!("without {column}: {}", call.asked()));
+            call.await.problem(503, "database-unavailable");
+        }
+        rename("theirs", column).await;
+    }
+    assert_eq!(kvd.get("/items/a").await.expect(200).member("value"), "1");
+    kvd.get("/items/new").await.problem(404, "item-not-found");
+}
+
     let database = env.database();
     database.execute("DROP TABLE items").await;
     let done = kvctl(&env, database, ["migrate"]).await;
