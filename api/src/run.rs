@@ -72,8 +72,11 @@ pub async fn run(
     let embedded = config.database_url().engine() == Engine::Sqlite;
     let migrate_first = embedded && (config.migrate || config.dev);
     if migrate_first {
-        let connection = migration_connector(config)?.connection(config.request_timeout);
-        migration::up(&connection, |_| ()).await?;
+        let connector = migration_connector(config)?;
+        // This says why there is none, while SeaORM's connection would only be tried again and again.
+        let session = connector.open(config.request_timeout).await?;
+        session.close().await?;
+        migration::up(&connector.connection(config.request_timeout), |_| ()).await?;
     }
     let metrics = Arc::new(Metrics::new());
     log.register(&metrics);

@@ -62,12 +62,18 @@ impl Connector {
         })
     }
 
-    /// The time that an attempt to connect may take of this.
+    /// The time that an attempt to connect may take, where this is asked for.
     fn connect_time(&self, time: Duration) -> Duration {
-        self.connect_timeout.map_or(time, |most| most.min(time))
+        match &self.options {
+            Options::Sqlite(_, setup) => setup.time(time),
+            Options::Postgres(..) | Options::MySql(..) => {
+                self.connect_timeout.map_or(time, |most| most.min(time))
+            }
+        }
     }
 
-    /// One session, or the reason why there is none, without another try.
+    /// One session, or the reason why there is none, without another try. A new file of SQLite that others are
+    /// setting up is waited for as long as its session waits for locks.
     ///
     /// # Errors
     /// No session could be had, or none in this time.

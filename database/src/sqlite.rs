@@ -27,6 +27,9 @@ const WAL: u8 = 2;
 /// How long to wait before a file that others use is asked for again.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
+/// How much longer an attempt to open a file may take than others may keep it, so that it is this which is said.
+const OPENING: Duration = Duration::from_secs(1);
+
 /// What a session of a new file begins with.
 #[derive(Clone)]
 pub(crate) struct SqliteSetup {
@@ -41,6 +44,16 @@ impl SqliteSetup {
         Self {
             is_new: bytes == 0,
             patience: settings.lock_timeout,
+        }
+    }
+
+    /// The time that opening the file may take, where any other database may take this. Others may keep a new file
+    /// longer, since they are setting it up.
+    pub(crate) fn time(&self, time: Duration) -> Duration {
+        if self.is_new {
+            time.max(self.patience + OPENING)
+        } else {
+            time
         }
     }
 
@@ -90,6 +103,13 @@ pub(crate) fn not_opened(options: &SqliteConnectOptions, error: sqlx::Error) -> 
         );
         return DbErr::Conn(RuntimeErr::Internal(text));
     }
+    if is_busy(&error) {
+        let text = format!(
+            "others use {} all the time; try again when they are done",
+            file.display()
+        );
+        return DbErr::Conn(RuntimeErr::Internal(text));
+    }
     connection_error(error)
 }
 
@@ -118,4 +138,35 @@ fn lacks_its_log(file: &Path) -> bool {
         _ => Path::new("."),
     };
     read.is_ok() && header[READ_VERSION] == WAL && access(directory, AccessFlags::W_OK).is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, process};
+
+    use super::*;
+    use crate::{connector::Connector, url::DatabaseUrl};
+
+    const SETTINGS: SessionSettings = SessionSettings {
+        statement_timeout: None,
+        lock_timeout: Duration::from_millis(50),
+        create_file: true,
+        application_name: "",
+    };
+
+    #[tokio::test]
+    async fn a_new_file_that_others_never_give_back_is_said_to_be_used() {
+        let file = env::temp_dir().join(format!("kvd-used-{}.db", process::id()));
+        let options = SqliteConnectOptions::new().filename(&file);
+        let other = options.create_if_missing(true).connect().await;
+        let mut other = other.unwrap();
+        let begun = "BEGIN; CREATE TABLE others (id INTEGER)";
+        other.execute(begun).await.unwrap();
+        let url: DatabaseUrl = format!("sqlite://{}", file.display()).parse().unwrap();
+        let connector = Connector::new(&url, &SETTINGS).unwrap();
+        // Less time than the others are waited for.
+        let error = connector.open(Duration::ZERO).await.err().unwrap();
+        fs::remove_file(&file).unwrap();
+        assert!(error.to_string().contains("others use"), "{error}");
+    }
 }

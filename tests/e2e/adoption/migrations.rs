@@ -119,8 +119,9 @@ async fn a_new_file_that_others_write_is_waited_for(env: Env) {
     let table = other.execute_unprepared("CREATE TABLE others (id INTEGER)");
     table.await.expect("written");
     let migrating = tokio::spawn(env.kvctl_on(&database, ["migrate"]).into_future());
-    // Too short a time would only make the test easier.
-    sleep(Duration::from_millis(500)).await;
+    // Longer than an attempt to connect may take. A machine so slow that kvctl has not begun would only make the
+    // test easier.
+    sleep(Duration::from_secs(6)).await;
     other.commit().await.expect("committed");
     let _migrated = migrating.await.expect("no panic").expect(0);
 }
@@ -167,7 +168,6 @@ async fn fresh_empties_and_rebuilds_our_tables(env: Env) {
     assert_migrated_once(&env, &empty).await;
 }
 
-async fn a_table_that_was_dropped_by_hand_is_made_again(env: Env) {
 async fn a_column_that_is_missing_is_a_missing_migration(env: Env) {
     let kvd = env.start().await;
     let _created = kvd.create("a", "1").await;
@@ -193,6 +193,7 @@ async fn a_column_that_is_missing_is_a_missing_migration(env: Env) {
     kvd.get("/items/new").await.problem(404, "item-not-found");
 }
 
+async fn a_table_that_was_dropped_by_hand_is_made_again(env: Env) {
     let database = env.database();
     database.execute("DROP TABLE items").await;
     let done = kvctl(&env, database, ["migrate"]).await;
