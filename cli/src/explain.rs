@@ -87,6 +87,10 @@ pub(crate) fn failed(error: &DbErr) -> String {
         Failure::NoRoom => {
             format!("the database has no room left: {why}; make some and try again")
         }
+        Failure::RolledBack if database::is_of_taken_id(error) => format!(
+            "the sequence of the ids is behind some that are taken: {why}; \
+             SELECT setval(pg_get_serial_sequence('items', 'id'), max(id)) FROM items mends it"
+        ),
         Failure::RolledBack | Failure::Cancelled => {
             format!("the database stopped it: {why}; try again")
         }

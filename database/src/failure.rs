@@ -12,13 +12,12 @@ use sea_orm::{
     },
 };
 
-/// A missing table, or a missing column of a table, is a missing migration only if the table is one of these.
-/// Wherever one can be missing, kvd's statements name the table before the column, as triggers seldom do.
+/// A missing table is a missing migration only if it is one of these, and a trigger's own fault otherwise.
 const OUR_TABLES: [&str; 2] = ["items", "kvd_migrations"];
+
 /// So is a missing column only if it is named as one of these tables, or alone as one of these columns.
 /// A trigger may miss a column of such a name, too, in a table of its own: MySQL and SQLite do not tell that apart.
 const OUR_COLUMNS: [&str; 6] = ["id", "key", "value", "version", "created_at", "updated_at"];
-
 
 /// What became of a statement that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,15 +127,31 @@ fn lacks_right(cause: &sqlx::Error) -> bool {
     Failure::of_cause(cause) == Failure::NoRight
 }
 
+fn postgres_error(cause: &sqlx::Error) -> Option<&PgDatabaseError> {
+    cause.as_database_error()?.try_downcast_ref()
+}
+
 /// Whether PostgreSQL ended the session with it.
 fn ends_session(cause: &sqlx::Error) -> bool {
-    let error = cause.as_database_error();
-    let error = error.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    error.is_some_and(is_fatal)
+    postgres_error(cause).is_some_and(is_fatal)
 }
 
 fn is_fatal(error: &PgDatabaseError) -> bool {
     matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
+}
+
+/// Whether PostgreSQL's sequence of ids is behind one that other software chose.
+pub fn is_of_taken_id(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) =
+        error
+    else {
+        return false;
+    };
+    postgres_error(cause).is_some_and(is_taken_id)
+}
+
+fn is_taken_id(error: &PgDatabaseError) -> bool {
+    error.code() == "23505" && error.constraint() == Some("items_pkey")
 }
 
 fn by_code(error: &dyn DatabaseError) -> Failure {
@@ -150,8 +165,8 @@ fn by_code(error: &dyn DatabaseError) -> Failure {
     let code = error.code().unwrap_or_default();
     if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
         match postgres_failure(&code) {
-            // The sequence is behind ids that other software chose, and each try draws the next one.
-            Failure::Duplicate if error.constraint() == Some("items_pkey") => Failure::RolledBack,
+            // Each try draws the next id.
+            Failure::Duplicate if is_taken_id(error) => Failure::RolledBack,
             // A trigger writes to other tables, or raises these codes itself.
             Failure::Duplicate if error.table() != Some("items") => Failure::Refused,
             // A policy refuses the row, and the user lacks no right. The message is in the server's language.
@@ -273,6 +288,14 @@ fn is_not_migrated(message: &str) -> bool {
         || names_ours(message, "table ", " has no column named ")
 }
 
+/// Whether a column, which may have the name of its table before it, is one of ours.
+fn is_our_column(name: &str) -> bool {
+    match name.split_once('.') {
+        Some((table, _)) => OUR_TABLES.contains(&table),
+        None => OUR_COLUMNS.contains(&name),
+    }
+}
+
 /// Whether a message names one of our tables between these.
 fn names_ours(message: &str, before: &str, after: &str) -> bool {
     OUR_TABLES
@@ -288,14 +311,6 @@ mod tests {
     fn codes_mean_what_the_servers_say_they_mean() {
         assert_eq!(postgres_failure("23505"), Failure::Duplicate);
         assert_eq!(postgres_failure("40001"), Failure::RolledBack);
-/// Whether a column, which may have the name of its table before it, is one of ours.
-fn is_our_column(name: &str) -> bool {
-    match name.split_once('.') {
-        Some((table, _)) => OUR_TABLES.contains(&table),
-        None => OUR_COLUMNS.contains(&name),
-    }
-}
-
         assert_eq!(postgres_failure("57014"), Failure::Cancelled);
         assert_eq!(postgres_failure("25006"), Failure::ReadOnly);
         assert_eq!(postgres_failure("53100"), Failure::NoRoom);
@@ -355,6 +370,8 @@ fn is_our_column(name: &str) -> bool {
             let message = format!("no such column: {column}");
             assert_eq!(sqlite_failure("1".into(), &message), failure, "{column}");
         }
+        let of_trigger = sqlite_failure("1".into(), "no such table: main.audit");
+        assert_eq!(of_trigger, Failure::Refused);
         let of_trigger = sqlite_failure("2067".into(), "UNIQUE constraint failed: audit.key");
         assert_eq!(of_trigger, Failure::Refused);
     }
@@ -370,8 +387,6 @@ fn is_our_column(name: &str) -> bool {
             let message = format!("The MySQL server is running with the {option} option so it");
             assert_eq!(mysql_failure(1290, &message), failure, "{option}");
         }
-        let of_trigger = sqlite_failure("1".into(), "no such table: main.audit");
-        assert_eq!(of_trigger, Failure::Refused);
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod url;
 
 pub use self::{
     connector::Connector,
-    failure::{Failure, statement_error},
+    failure::{Failure, is_of_taken_id, statement_error},
     pool::{Pool, PooledSession},
     postgres::Postgres,
     private_file::make_private,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use database::{Failure, Session};
+use database::{Failure, Session, is_of_taken_id};
 use sea_orm::ConnectionTrait;
 use tokio::time::sleep;
 
@@ -74,7 +74,7 @@ impl Staged {
                 Err(error) => return Err(error),
             };
             match Failure::of(&error) {
-                Failure::RolledBack => {
+                Failure::RolledBack if !(is_last_run && is_of_taken_id(&error)) => {
                     self.undo().await?;
                     reruns += 1;
                 }

@@ -3,7 +3,7 @@
 //! The chunk is sent once more, because what was in its way may be gone. If it fails in the same way, it is sent in
 //! ever smaller parts, of which those that the database takes stay merged, until a line fails that was sent alone.
 
-use database::Failure;
+use database::{Failure, is_of_taken_id};
 use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::{
@@ -52,8 +52,8 @@ pub(super) async fn merge_or_name(
 fn may_be_of_a_line(error: &DbErr, is_last_run: bool) -> bool {
     match Failure::of(error) {
         Failure::Duplicate | Failure::Refused | Failure::NoRight | Failure::Cancelled => true,
-        // It hardly is for the sake of another transaction every time.
-        Failure::RolledBack => is_last_run,
+        // It hardly is for the sake of another transaction every time, and no line chooses its id.
+        Failure::RolledBack => is_last_run && !is_of_taken_id(error),
         Failure::Locked
         | Failure::NoRoom
         | Failure::ReadOnly

@@ -20,6 +20,7 @@ tests::list! {
         whatever_a_trigger_raises_the_line_is_named,
         a_line_that_a_policy_refuses_is_named_and_no_right_is_missing,
         a_right_that_an_import_does_not_need_is_not_what_it_lacks,
+        a_sequence_that_is_behind_is_said_to_be_and_no_line_is_blamed,
         an_update_of_which_a_trigger_keeps_the_version_is_counted_as_one;
     Only(Engine::Mysql) =>
         whatever_a_trigger_raises_the_line_is_named,
@@ -153,6 +154,23 @@ async fn a_right_that_an_import_does_not_need_is_not_what_it_lacks(env: Env) {
     let output = user.kvctl(&["import", "-"], &items).await;
     assert_told(output, 2, &["line 2", "\"a\"", "their text", NOTHING]);
     user.remove().await;
+}
+
+async fn a_sequence_that_is_behind_is_said_to_be_and_no_line_is_blamed(env: Env) {
+    let sql = "INSERT INTO items (id, key, value) SELECT n, 'theirs-' || n, '' FROM generate_series(1, 5000) n";
+    env.database().execute(sql).await;
+    let items = lines([("z", "1"), ("a", "1")]);
+    for flags in [ERROR, SKIP, OVERWRITE] {
+        let output = import(&env, flags, items.as_str()).await;
+        assert!(!output.stderr.contains("line "), "{}", output.stderr);
+        assert_told(output, 2, &["sequence", "setval(", "items_pkey", NOTHING]);
+    }
+    let put = env.kvctl(["put", "a", "1"]).await;
+    assert_told(put, 2, &["sequence", "setval(", NOTHING]);
+    let mends = "SELECT setval(pg_get_serial_sequence('items', 'id'), max(id)) FROM items";
+    let _last: i64 = env.database().value(mends).await;
+    let imported = import(&env, ERROR, items).await.expect(0);
+    assert_eq!(imported.text(), said(2, 0, 0));
 }
 
 async fn what_a_trigger_makes_null_is_refused_and_not_stored_as_an_empty_value(env: Env) {
