@@ -110,23 +110,47 @@ fn without_mark(line: &[u8]) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// How a line of SQL begins, in capitals: the comments and statements that dumps put first.
-const SQL: [&[u8]; 8] = [
+/// How a line of SQL begins, in capitals: the comments and statements that dumps put first. One word of SQL may be a
+/// title of CSV.
+const SQL: [&[u8]; 16] = [
     b"--",
     b"/*",
     b"INSERT INTO ",
-    b"CREATE ",
+    b"CREATE TABLE ",
+    b"CREATE TEMPORARY ",
+    b"CREATE DATABASE ",
+    b"CREATE SCHEMA ",
+    b"CREATE INDEX ",
+    b"CREATE UNIQUE ",
+    b"CREATE SEQUENCE ",
+    b"CREATE EXTENSION ",
     b"PRAGMA ",
     b"BEGIN TRANSACTION",
-    b"SET ",
+    b"SET NAMES ",
     b"DROP TABLE ",
+    b"DROP DATABASE ",
 ];
 
 fn is_sql(line: &[u8]) -> bool {
-    SQL.iter().any(|begin| {
-        let begins = line.get(..begin.len());
-        begins.is_some_and(|begins| begins.eq_ignore_ascii_case(begin))
+    SQL.iter().any(|begin| after(line, begin).is_some()) || sets_variable(line)
+}
+
+/// `SET name = value`.
+fn sets_variable(line: &[u8]) -> bool {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@.".contains(byte);
+    after(line, b"SET ").is_some_and(|assignment| {
+        let name = assignment
+            .iter()
+            .take_while(|byte| is_of_name(byte))
+            .count();
+        name > 0 && assignment[name..].trim_ascii_start().starts_with(b"=")
     })
+}
+
+/// What follows this beginning, whatever the case of its letters.
+fn after<'a>(line: &'a [u8], begin: &[u8]) -> Option<&'a [u8]> {
+    let (begins, rest) = line.split_at_checked(begin.len())?;
+    begins.eq_ignore_ascii_case(begin).then_some(rest)
 }
 
 fn text(line: &[u8]) -> Option<(&'static str, &'static str)> {
@@ -179,6 +203,22 @@ mod tests {
         ] {
             let may_be = matches!(name(line), None | Some("JSON over several lines"));
             assert!(may_be, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn titles_of_csv_are_no_sql() {
+        for (line, format) in [
+            (&b"Create date,size"[..], "CSV or similar"),
+            (b"Set name;color", "CSV or similar"),
+            (b"Set;a = b", "CSV or similar"),
+            (b"create table items (", "SQL"),
+            (b"CREATE DATABASE kvd;", "SQL"),
+            (b"SET NAMES utf8mb4;", "SQL"),
+            (b"SET statement_timeout = 0;", "SQL"),
+            (b"set @old_mode=@@sql_mode;", "SQL"),
+        ] {
+            assert_eq!(name(line), Some(format), "{}", line.escape_ascii());
         }
     }
 
