@@ -85,7 +85,8 @@ impl Staged {
                 Failure::Duplicate => {
                     self.undo().await?;
                     reruns += 1;
-                    // Names the line, unless the key was deleted meanwhile or may exist.
+                    // Names the line of `OnConflict::Error`, unless the key was deleted meanwhile. The other two modes
+                    // allow a key to exist, and only begin anew.
                     self.preview().await?;
                 }
                 _ => return Err(error.into()),

@@ -87,7 +87,7 @@ impl Parts<'_> {
             return Err(error.into());
         }
         let mut lines = chunk.lines;
-        // So many of the next lines failed when they were sent at once.
+        // At least one of this many next lines is in the way: they failed when they were sent at once.
         let mut suspects = 0;
         while self.merged < chunk.lines {
             let part = self.next(lines).await?;
