@@ -72,11 +72,7 @@ pub async fn run(
     let embedded = config.database_url().engine() == Engine::Sqlite;
     let migrate_first = embedded && (config.migrate || config.dev);
     if migrate_first {
-        let connector = migration_connector(config)?;
-        // This says why there is none, while SeaORM's connection would only be tried again and again.
-        let session = connector.open(config.request_timeout).await?;
-        session.close().await?;
-        migration::up(&connector.connection(config.request_timeout), |_| ()).await?;
+        migrate_file(config).await?;
     }
     let metrics = Arc::new(Metrics::new());
     log.register(&metrics);
@@ -193,6 +189,16 @@ fn migration_connector(config: &Config) -> Result<Connector, sea_orm::DbErr> {
         ..store_settings(config).session()
     };
     Connector::new(config.database_url(), &settings)
+}
+
+async fn migrate_file(config: &Config) -> Result<(), RunError> {
+    let connector = migration_connector(config)?;
+    // This says why there is none, while SeaORM's connection would only be tried again and again.
+    let session = connector.open(config.request_timeout).await?;
+    session.close().await?;
+    let connection = connector.connection(config.request_timeout);
+    migration::up(&connection, |_| ()).await?;
+    Ok(())
 }
 
 /// The service is live, but not ready, while its database is not there.

@@ -12,12 +12,7 @@ use sea_orm::{
     },
 };
 
-/// A missing table is a missing migration only if it is one of these, and a trigger's own fault otherwise.
-const OUR_TABLES: [&str; 2] = ["items", "kvd_migrations"];
-
-/// So is a missing column only if it is named as one of these tables, or alone as one of these columns.
-/// A trigger may miss a column of such a name, too, in a table of its own: MySQL and SQLite do not tell that apart.
-const OUR_COLUMNS: [&str; 6] = ["id", "key", "value", "version", "created_at", "updated_at"];
+use crate::our_tables;
 
 /// What became of a statement that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,8 +237,8 @@ fn mysql_failure(number: u16, message: &str) -> Failure {
         // cluster, ProxySQL without a server
         1040 | 1203 | 1226 | 1047 | 9001 => Failure::NoConnection,
         // ER_NO_SUCH_TABLE, ER_BAD_FIELD_ERROR
-        1146 if names_ours(message, ".", "'") => Failure::NotMigrated,
-        1054 if message.split('\'').nth(1).is_some_and(is_our_column) => Failure::NotMigrated,
+        1146 if our_tables::lack_table_in_mysql(message) => Failure::NotMigrated,
+        1054 if our_tables::lack_column_in_mysql(message) => Failure::NotMigrated,
         // denied: a database, a table, a column, a right of the server (SUPER and such), a routine
         1044 | 1142 | 1143 | 1227 | 1370 => Failure::NoRight,
         // ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED (both of them), lost connections, idle for too long,
@@ -269,38 +264,12 @@ fn sqlite_failure(code: Cow<'_, str>, message: &str) -> Failure {
             3 | 23 => Failure::NoRight,
             // SQLITE_CANTOPEN
             14 => Failure::NoConnection,
-            1 if is_not_migrated(message) => Failure::NotMigrated,
+            1 if our_tables::lack_in_sqlite(message) => Failure::NotMigrated,
             // SQLITE_IOERR: the commit may or may not have reached the disk.
             10 => Failure::Unknown,
             _ => Failure::Refused,
         },
     }
-}
-
-/// As SQLite says it of our tables. Of those that a trigger wants it names the schema, too.
-fn is_not_migrated(message: &str) -> bool {
-    OUR_TABLES
-        .iter()
-        .any(|table| message == format!("no such table: {table}"))
-        || message
-            .strip_prefix("no such column: ")
-            .is_some_and(is_our_column)
-        || names_ours(message, "table ", " has no column named ")
-}
-
-/// Whether a column, which may have the name of its table before it, is one of ours.
-fn is_our_column(name: &str) -> bool {
-    match name.split_once('.') {
-        Some((table, _)) => OUR_TABLES.contains(&table),
-        None => OUR_COLUMNS.contains(&name),
-    }
-}
-
-/// Whether a message names one of our tables between these.
-fn names_ours(message: &str, before: &str, after: &str) -> bool {
-    OUR_TABLES
-        .iter()
-        .any(|table| message.contains(&format!("{before}{table}{after}")))
 }
 
 #[cfg(test)]

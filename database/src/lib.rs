@@ -6,11 +6,13 @@
 //! - `session`: one session with any engine; `postgres`: one with PostgreSQL, also through a pooler.
 //! - `private_file`: a file of SQLite that only its owner can read.
 //! - `pool`: the sessions of a server, shared by its requests.
-//! - `failure`: what an error means for the caller that sent the statement.
+//! - `failure`: what an error means for the caller that sent the statement; `our_tables`: whether it says that a
+//!   migration is missing.
 //! - `server`: which server and which version answers.
 
 mod connector;
 mod failure;
+mod our_tables;
 mod pool;
 mod postgres;
 mod private_file;
