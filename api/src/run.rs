@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -64,6 +65,7 @@ pub async fn run(
     log: &ServiceLog,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let mut stop = pin!(stop);
     let listeners = Listeners::open(config)?;
     if config.dev {
         database::make_private(DEV_DATABASE).map_err(RunError::DevDatabase)?;
@@ -72,7 +74,10 @@ pub async fn run(
     let embedded = config.database_url().engine() == Engine::Sqlite;
     let migrate_first = embedded && (config.migrate || config.dev);
     if migrate_first {
-        migrate_file(config).await?;
+        tokio::select! {
+            migrated = migrate_file(config) => migrated?,
+            () = &mut stop => return Ok(()),
+        }
     }
     let metrics = Arc::new(Metrics::new());
     log.register(&metrics);

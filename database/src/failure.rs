@@ -146,7 +146,7 @@ pub fn is_of_taken_id(error: &DbErr) -> bool {
 }
 
 fn is_taken_id(error: &PgDatabaseError) -> bool {
-    error.code() == "23505" && error.constraint() == Some("items_pkey")
+    error.code() == "23505" && error.constraint() == Some("items_pkey") && !is_of_function(error)
 }
 
 fn by_code(error: &dyn DatabaseError) -> Failure {
@@ -163,7 +163,9 @@ fn by_code(error: &dyn DatabaseError) -> Failure {
             // Each try draws the next id.
             Failure::Duplicate if is_taken_id(error) => Failure::RolledBack,
             // A trigger writes to other tables, or raises these codes itself.
-            Failure::Duplicate if error.table() != Some("items") => Failure::Refused,
+            Failure::Duplicate if error.table() != Some("items") || is_of_function(error) => {
+                Failure::Refused
+            }
             // A policy refuses the row, and the user lacks no right. The message is in the server's language.
             Failure::NoRight if error.routine() == Some("ExecWithCheckOptions") => Failure::Refused,
             Failure::NotMigrated | Failure::NoConnection | Failure::ReadOnly | Failure::Unknown

@@ -19,6 +19,12 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 const BYTES_A_SECOND: u64 = 256 * 1024;
 /// What a client still sends to a connection that ends is read for this long.
 const DRAINING_TIME: Duration = Duration::from_secs(1);
+/// A body has stopped when nothing of it came for this long …
+const BODY_STOPS: Duration = Duration::from_millis(100);
+/// … or when it is still not all there after this.
+const BODY_TIME: Duration = Duration::from_secs(1);
+/// An answer has stopped when nothing of it was taken for this long.
+const ANSWER_STOPS: Duration = Duration::from_millis(500);
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +48,8 @@ pub(super) enum Unused {
     Draining(Instant),
     /// Its request head is not complete.
     HalfOpen(Instant),
-    /// More of its request's body is awaited, since the first time that it was.
-    Body(Instant),
+    /// The body of its request does not come, or its answer is not taken.
+    Stopped(Instant),
 }
 
 /// The state of a connection and since when. It is shared by its socket, its service and its bodies, which run in
@@ -61,8 +67,8 @@ struct SharedActivity {
 struct ActivityTimes {
     state: ConnectionState,
     since: Instant,
-    /// The server wants the connection to end.
-    dismissed: bool,
+    /// The server wants the connection to end, because it was unused in this way.
+    dismissed: Option<Unused>,
     /// The client takes nothing of what we have to send.
     blocked: bool,
     /// Of the request's body nothing has come since it was last asked for …
@@ -91,17 +97,26 @@ impl ActivityTimes {
         self.state == ConnectionState::Answering && !self.has_answer
     }
 
-    fn unused(&self) -> Option<Unused> {
+    fn unused(&self, now: Instant) -> Option<Unused> {
+        let is_stuck = || now.saturating_duration_since(self.since) >= ANSWER_STOPS;
         match self.state {
-            ConnectionState::Answering => {
-                self.body_awaited.filter(|_| self.starved).map(Unused::Body)
-            }
             // Its last answer is still on its way.
-            _ if self.blocked => None,
+            _ if self.blocked => is_stuck().then_some(Unused::Stopped(self.since)),
+            ConnectionState::Answering => self.stopped_body(now).map(Unused::Stopped),
             ConnectionState::Idle => Some(Unused::Idle(self.since)),
             ConnectionState::Draining => Some(Unused::Draining(self.since)),
             ConnectionState::Head => Some(Unused::HalfOpen(self.since)),
         }
+    }
+}
+
+impl ActivityTimes {
+    /// Since when the body of the request is awaited, if it has stopped.
+    fn stopped_body(&self, now: Instant) -> Option<Instant> {
+        let awaited = self.body_awaited.filter(|_| self.starved)?;
+        let lasts = |since| now.saturating_duration_since(since);
+        let stops = lasts(self.since) >= BODY_STOPS || lasts(awaited) >= BODY_TIME;
+        stops.then_some(awaited)
     }
 }
 
@@ -111,7 +126,7 @@ impl Default for Activity {
             times: Mutex::new(ActivityTimes {
                 state: ConnectionState::Head,
                 since: Instant::now(),
-                dismissed: false,
+                dismissed: None,
                 blocked: false,
                 starved: false,
                 body_awaited: None,
@@ -135,22 +150,27 @@ impl Activity {
         act(&mut self.0.times.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// `None` if the connection is in use.
-    pub(super) fn unused(&self) -> Option<Unused> {
-        self.times(|times| times.unused())
+    /// Whether the connection is still unused as it was when it was dismissed.
+    pub(super) fn is_still_unused(&self) -> bool {
+        let now = Instant::now();
+        self.times(|times| times.dismissed.is_some() && times.unused(now) == times.dismissed)
     }
 
-    /// [`Self::unused`], or `None` if the connection is to end already.
+    /// `None` if the connection is in use, or to end already.
     pub(super) fn could_be_dismissed(&self) -> Option<Unused> {
-        self.times(|times| times.unused().filter(|_| !times.dismissed))
+        let now = Instant::now();
+        self.times(|times| times.unused(now).filter(|_| times.dismissed.is_none()))
     }
 
     /// Ends the connection if it is unused as it was; says whether it was. If a request comes just now, the
     /// connection ends after its answer.
     pub(super) fn dismiss(&self, unused: Unused) -> bool {
+        let now = Instant::now();
         let dismissed = self.times(|times| {
-            let as_it_was = !times.dismissed && times.unused() == Some(unused);
-            times.dismissed |= as_it_was;
+            let as_it_was = times.dismissed.is_none() && times.unused(now) == Some(unused);
+            if as_it_was {
+                times.dismissed = Some(unused);
+            }
             as_it_was
         });
         if dismissed {
@@ -233,7 +253,11 @@ impl Activity {
                 times.state = ConnectionState::Head;
                 times.since = Instant::now();
             }
-            ConnectionState::Answering => times.starved = false,
+            ConnectionState::Answering if times.starved => {
+                times.starved = false;
+                times.since = Instant::now();
+            }
+            ConnectionState::Answering => {}
             ConnectionState::Head | ConnectionState::Draining => {}
         });
     }
@@ -244,7 +268,10 @@ impl Activity {
             // Between two requests that is the next one, and while one waits for its answer its body.
             if times.awaits_answer() {
                 times.starved = true;
-                times.body_awaited.get_or_insert_with(Instant::now);
+                if times.body_awaited.is_none() {
+                    times.since = Instant::now();
+                    times.body_awaited = Some(times.since);
+                }
             }
         });
     }
@@ -347,42 +374,71 @@ mod tests {
         assert!(times.contains(&activity.deadline()));
     }
 
-    #[test]
-    fn an_answer_that_is_not_taken_is_in_use() {
-        let activity = blocked(1);
-        assert_eq!(activity.unused(), None);
-        activity.sent(true);
-        assert!(matches!(activity.unused(), Some(Unused::Idle(_))));
+    /// How it is unused this much later.
+    fn unused(activity: &Activity, later: Duration) -> Option<Unused> {
+        activity.times(|times| times.unused(Instant::now() + later))
     }
 
     #[test]
-    fn a_body_is_awaited_since_it_first_was_until_all_has_come() {
+    fn an_answer_stops_when_nothing_of_it_is_taken_for_a_while() {
+        let activity = blocked(1);
+        assert_eq!(unused(&activity, ANSWER_STOPS / 2), None, "it is in use");
+        let stopped = unused(&activity, ANSWER_STOPS);
+        assert!(matches!(stopped, Some(Unused::Stopped(_))));
+        activity.sent(true);
+        let idle = unused(&activity, ANSWER_STOPS);
+        assert!(matches!(idle, Some(Unused::Idle(_))));
+    }
+
+    #[test]
+    fn a_body_stops_when_nothing_of_it_comes_for_a_while() {
+        let activity = Activity::default();
+        // The time of the head is not that of the body.
+        activity.times(|times| times.since -= Duration::from_secs(5));
+        activity.request_came();
+        activity.waits_for_input();
+        assert_eq!(unused(&activity, BODY_STOPS / 2), None, "it moves");
+        let stopped = unused(&activity, BODY_STOPS);
+        assert!(matches!(stopped, Some(Unused::Stopped(_))));
+        activity.received();
+        assert_eq!(unused(&activity, BODY_STOPS), None, "it may be all");
+        activity.waits_for_input();
+        assert_eq!(
+            unused(&activity, BODY_STOPS),
+            stopped,
+            "since it was first awaited"
+        );
+        activity.answer_begins(0, true);
+        activity.waits_for_input();
+        assert_eq!(
+            unused(&activity, BODY_STOPS),
+            None,
+            "the rest is not wanted"
+        );
+    }
+
+    #[test]
+    fn a_byte_now_and_then_buys_a_body_no_time() {
         let activity = Activity::default();
         activity.request_came();
-        assert_eq!(activity.unused(), None);
         activity.waits_for_input();
-        let awaited = activity.unused();
-        assert!(matches!(awaited, Some(Unused::Body(_))));
-        activity.received();
-        assert_eq!(activity.unused(), None, "it may be all");
-        activity.waits_for_input();
-        assert_eq!(activity.unused(), awaited, "a byte buys no time");
-        activity.answer_begins(0, true);
-        assert_eq!(activity.unused(), None, "the rest is not wanted");
-        activity.waits_for_input();
-        assert_eq!(activity.unused(), None);
+        activity.times(|times| times.since += BODY_TIME);
+        assert_eq!(unused(&activity, BODY_TIME / 2), None);
+        assert!(unused(&activity, BODY_TIME).is_some());
     }
 
     #[test]
     fn only_a_connection_that_is_unused_as_it_was_is_dismissed() {
         let activity = Activity::default();
-        let unused = activity.unused().unwrap();
+        let half_open = unused(&activity, Duration::ZERO).unwrap();
         activity.request_came();
-        assert!(!activity.dismiss(unused), "its request came");
+        assert!(!activity.dismiss(half_open), "its request came");
         activity.answered();
-        let idle = activity.unused().unwrap();
-        assert!(activity.dismiss(idle));
+        let idle = unused(&activity, Duration::ZERO).unwrap();
+        assert!(activity.dismiss(idle) && activity.is_still_unused());
         assert!(!activity.dismiss(idle), "only once");
         assert_eq!(activity.could_be_dismissed(), None);
+        activity.request_came();
+        assert!(!activity.is_still_unused(), "it ends after the answer");
     }
 }

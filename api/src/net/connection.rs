@@ -73,7 +73,7 @@ pub(super) async fn serve<F, A>(
         }
         is_closing = is_closing || closing.as_mut().poll(context).is_ready();
         if !is_dismissed && dismissed.as_mut().poll(context).is_ready() {
-            if activity.unused().is_some() {
+            if activity.is_still_unused() {
                 return Poll::Ready(());
             }
             (is_dismissed, is_closing) = (true, true);

@@ -1,8 +1,9 @@
 //! The connections that are open, and which of them makes room for a new one.
 //!
-//! It is one of the client with the most idle and half-open connections, so that a crowd from one address makes room
-//! for everybody else. Where there is none, a crowd whose bodies do not come makes room with these. Nothing is counted while there is room: the connections are looked at when
-//! there is none, and only for a tenth of the time, however many clients come.
+//! It is one of the client with the most idle and half-open connections, so that a crowd from one address makes
+//! room for everybody else. A crowd whose bodies do not come, or whose answers it does not take, makes room with
+//! these, if they are more than what any client has idle or half-open. Nothing is counted while there is room: the
+//! connections are looked at when there is none, and only for a tenth of the time, however many clients come.
 
 use std::{
     cmp::Reverse,
@@ -121,12 +122,13 @@ impl OpenConnections {
             let unused = open.activity.could_be_dismissed()?;
             Some((open.client, unused, open.activity))
         });
-        let (bodies, unused): (Vec<_>, Vec<_>) =
-            unused.partition(|(_, unused, _)| matches!(unused, Unused::Body(_)));
-        let order = in_order(unused, all, now);
-        match order.is_empty() {
-            true => in_order(bodies, all, now),
-            false => order,
+        let (stopped, unused): (Vec<_>, Vec<_>) =
+            unused.partition(|(_, unused, _)| matches!(unused, Unused::Stopped(_)));
+        let stopped_first = most_of_one(&stopped) > most_of_one(&unused);
+        let (stopped, unused) = (in_order(stopped, all, now), in_order(unused, all, now));
+        match stopped_first && !stopped.is_empty() || unused.is_empty() {
+            true => stopped,
+            false => unused,
         }
     }
 
@@ -190,6 +192,15 @@ impl Dismissals {
     }
 }
 
+/// How many of these the client has that has most.
+fn most_of_one<T>(connections: &[(IpAddr, Unused, T)]) -> usize {
+    let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+    for (client, ..) in connections {
+        *counts.entry(*client).or_default() += 1;
+    }
+    counts.into_values().max().unwrap_or_default()
+}
+
 /// The order in which unused connections, each with its client, make room. `all` is how many connections there
 /// are, those in use included.
 fn in_order<T>(
@@ -233,7 +244,7 @@ fn is_waited_for(unused: Unused, is_crowd: bool, now: Instant) -> bool {
         Unused::Idle(_) | Unused::Draining(_) => false,
         Unused::HalfOpen(since) => !is_crowd && now.saturating_duration_since(since) < HEAD_IS_NEW,
         // It has a deadline of its own.
-        Unused::Body(_) => !is_crowd,
+        Unused::Stopped(_) => !is_crowd,
     }
 }
 
@@ -303,12 +314,12 @@ mod tests {
     }
 
     #[test]
-    fn only_a_crowd_loses_bodies() {
-        let mut bodies = crowd(Unused::Body, 9);
-        bodies.push((OTHER, Unused::Body, 3));
-        assert_eq!(order(&bodies, 64), [8, 7, 6, 5, 4]);
-        assert_eq!(order(&bodies, 72), Vec::<usize>::new());
-        assert_eq!(order(&bodies[1..], 8), Vec::<usize>::new(), "they are few");
+    fn only_a_crowd_loses_what_has_stopped() {
+        let mut stopped = crowd(Unused::Stopped, 9);
+        stopped.push((OTHER, Unused::Stopped, 3));
+        assert_eq!(order(&stopped, 64), [8, 7, 6, 5, 4]);
+        assert_eq!(order(&stopped, 72), Vec::<usize>::new());
+        assert_eq!(order(&stopped[1..], 8), Vec::<usize>::new(), "they are few");
     }
 
     #[test]

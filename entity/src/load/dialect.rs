@@ -175,8 +175,8 @@ static POSTGRES: Dialect = returning!(
     false,
     "ON COMMIT DROP",
     "clock_timestamp()",
-    // As of a single write: a new row has one time twice, and an update sets the second one.
-    "version = 1 AND updated_at = created_at"
+    // As of a single write: a row of this transaction has its time.
+    "created_at = now()"
 );
 
 static SQLITE: Dialect = returning!(

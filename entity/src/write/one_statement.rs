@@ -88,9 +88,9 @@ static POSTGRES: Statements = statements!(
     "clock_timestamp()",
     // Fails, so that nothing is stored, if a trigger has changed the key.
     " RETURNING id / (\"key\" = $1)::int AS id, version, created_at, updated_at, ",
-    // A new row has one time twice, and an update sets the second one. So no trigger that keeps the version at 1
-    // deceives it. The system columns would tell more, but take the right to read the whole table.
-    "version = 1 AND updated_at = created_at",
+    // A row of this transaction has its time. The version does not tell, as a trigger may set it, and the system
+    // columns take the right to read the whole table.
+    "created_at = now()",
     ""
 );
 /// In a transaction, as a statement that ends by `RAISE(FAIL)` in a trigger keeps what it has done.

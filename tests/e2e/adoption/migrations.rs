@@ -172,7 +172,12 @@ async fn a_column_that_is_missing_is_a_missing_migration(env: Env) {
     let kvd = env.start().await;
     let _created = kvd.create("a", "1").await;
     let rename = async |from: &str, to: &str| {
-        let sql = format!("ALTER TABLE items RENAME COLUMN {from} TO {to}");
+        // Else SQLite looks for the column in the schema as this connection saw it last.
+        let first = match env.engine() {
+            Engine::Sqlite => "SELECT count(*) FROM items; ",
+            Engine::Postgres | Engine::Mysql => "",
+        };
+        let sql = format!("{first}ALTER TABLE items RENAME COLUMN {from} TO {to}");
         env.database().execute(&sql).await;
     };
     for column in ["value", "updated_at"] {

@@ -13,6 +13,7 @@ tests::list! {
         a_row_that_a_policy_hides_or_keeps_back_is_database_refused,
         a_row_that_a_trigger_stores_under_another_key_is_database_refused,
         an_update_of_which_a_trigger_keeps_the_version_is_no_creation,
+        a_creation_is_one_whatever_version_and_times_a_trigger_sets,
         what_a_trigger_raises_means_what_it_says,
         a_trigger_that_names_what_is_not_there_is_no_missing_migration,
         a_duplicate_of_another_column_is_no_conflict_of_keys,
@@ -147,6 +148,22 @@ async fn an_update_of_which_a_trigger_keeps_the_version_is_no_creation(env: Env)
     for (n, answer) in answers.await {
         assert_eq!(answer.status, [200, 201, 500][n % 3], "{}", answer.asked);
     }
+}
+
+async fn a_creation_is_one_whatever_version_and_times_a_trigger_sets(env: Env) {
+    let kvd = start(&env).await;
+    let set =
+        "IF TG_OP <> 'DELETE' THEN NEW.updated_at := clock_timestamp(); NEW.version := 7; END IF;";
+    postgres_trigger(&env, set).await;
+    let _created = kvd.put("/items/new?upsert=true", "1").await.expect(201);
+    let _updated = kvd.put("/items/new?upsert=true", "2").await.expect(200);
+    let file = env.directory().join("two.ndjson");
+    let lines = "{\"key\":\"new\",\"value\":\"3\"}\n{\"key\":\"newer\",\"value\":\"3\"}\n";
+    std::fs::write(&file, lines).expect("written");
+    let import = ["import", "two.ndjson", "--on-conflict", "overwrite"];
+    let imported = env.kvctl(import).await.expect(0);
+    let said = format!("{}{}", imported.text(), imported.stderr);
+    assert!(said.contains("created 1, updated 1"), "{said}");
 }
 
 async fn what_a_trigger_raises_means_what_it_says(env: Env) {

@@ -10,6 +10,7 @@ tests::list! {
         idle_connections_of_one_address_keep_nobody_else_waiting,
         what_is_no_request_keeps_nobody_else_waiting,
         bodies_that_stop_keep_nobody_else_waiting,
+        answers_that_are_not_taken_keep_nobody_else_waiting,
         without_descriptors_nobody_else_waits_either
 }
 
@@ -80,16 +81,42 @@ async fn what_is_no_request_keeps_nobody_else_waiting(env: Env) {
     keeps_nobody_waiting(start, "nonsense\r\n\r\n", 60).await;
 }
 
-/// Also those that wait to be taken in make room for others at once.
 async fn bodies_that_stop_keep_nobody_else_waiting(env: Env) {
-    let start = env.kvd().arg("--max-connections", "20");
+    let start = env.kvd().arg("--max-connections", "50");
     let kvd = start.arg("--request-timeout", "50s").start().await;
     let mut crowds = Vec::new();
     for round in 2..5 {
-        crowds.extend(crowd(&kvd, HALF_BODY, 150).await);
+        crowds.extend(crowd(&kvd, HALF_BODY, 60).await);
         in_time(async {
             let mut new = kvd.wire_at(&format!("127.0.0.{round}")).await;
             new.ask("GET", "/items/", "").await
+        })
+        .await;
+    }
+}
+
+async fn answers_that_are_not_taken_keep_nobody_else_waiting(env: Env) {
+    const READERS: usize = 9;
+    // More than the kernel takes in for a client that does not read.
+    const ITEMS: usize = 30;
+    let start = env
+        .kvd()
+        .arg("--max-connections", (READERS + 1).to_string());
+    let start = start.arg("--request-timeout", "50s");
+    let kvd = start.arg("--memory-budget", "1GiB").start().await;
+    let value = "x".repeat(262_144);
+    for n in 0..ITEMS {
+        let _created = kvd.create(&format!("big-{n}"), &value).await;
+    }
+    let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut readers = crowd(&kvd, list, READERS).await;
+    for reader in &mut readers {
+        reader.arrived(64 * 1024).await;
+    }
+    for round in 2..5 {
+        in_time(async {
+            let mut new = kvd.wire_at(&format!("127.0.0.{round}")).await;
+            new.ask("GET", "/livez", "").await
         })
         .await;
     }
