@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use sea_orm::{DbErr, RuntimeErr, error::ConnAcquireErr};
+use sea_orm::{DbErr, RuntimeErr, error::ConnAcquireErr, sqlx};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, timeout, timeout_at},
@@ -168,6 +168,7 @@ impl Pool {
 impl Inner {
     async fn open(&self, deadline: Instant) -> Result<Open, DbErr> {
         let mut pauses = PAUSES.iter().chain(PAUSES.last().into_iter().cycle());
+        let mut reason = None;
         loop {
             if let Some(open) = self.take_idle(deadline).await {
                 return Ok(open);
@@ -181,12 +182,15 @@ impl Inner {
                         count: self.open.clone(),
                     });
                 }
+                // An attempt that ran out of time does not say why there is none.
+                Err(error) if is_timeout(&error) => reason.take().unwrap_or(error),
                 Err(error) => error,
             };
             let pause = pauses.next().copied().unwrap_or_default();
             if !may_pass(&error) || Instant::now() + pause >= deadline {
                 return Err(error);
             }
+            reason = Some(error);
             sleep(pause).await;
         }
     }
@@ -245,6 +249,14 @@ fn may_pass(error: &DbErr) -> bool {
         Failure::of_cause(cause),
         Failure::NoConnection | Failure::Unknown
     )
+}
+
+/// Whether there was no answer in time.
+fn is_timeout(error: &DbErr) -> bool {
+    let DbErr::Conn(RuntimeErr::SqlxError(cause)) = error else {
+        return false;
+    };
+    matches!(**cause, sqlx::Error::PoolTimedOut)
 }
 
 /// Ends a session in the background. The server is told, since it logs clients that vanish.
