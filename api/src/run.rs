@@ -1,6 +1,7 @@
 //! How the service starts and ends.
 
 use std::{
+    future::pending,
     io::{self, Write},
     net::SocketAddr,
     pin::pin,
@@ -71,9 +72,9 @@ pub async fn run(
         database::make_private(DEV_DATABASE).map_err(RunError::DevDatabase)?;
     }
     // An embedded database is a file: it has to be made before it can be opened.
-    let embedded = config.database_url().engine() == Engine::Sqlite;
-    let migrate_first = embedded && (config.migrate || config.dev);
+    let migrate_first = is_embedded(config) && (config.migrate || config.dev);
     if migrate_first {
+        // Others that use the file may take their time, also when this one is told to end.
         tokio::select! {
             migrated = migrate_file(config) => migrated?,
             () = &mut stop => return Ok(()),
@@ -87,13 +88,7 @@ pub async fn run(
     let endpoints = router::endpoints(config, &settings, &store, &metrics, phase.clone());
     listeners.announce(config)?;
     let serving = listeners.serve(config, endpoints, &metrics, phase);
-    let migrations = async {
-        if config.migrate && !migrate_first {
-            migrate_when_reachable(config).await?;
-        }
-        // A migration that is done does not end the service.
-        std::future::pending().await
-    };
+    let migrations = migrate_beside(config, config.migrate && !migrate_first);
     let done = tokio::select! {
         ((), ()) = async { tokio::join!(serving, leave(config, stop, &set_phase)) } => Ok(()),
         failed = migrations => failed,
@@ -101,6 +96,18 @@ pub async fn run(
     // SQLite then tidies its files up. A call that still runs is not worth waiting for.
     let _ = timeout(CLOSE_TIME, store.close()).await;
     done
+}
+
+fn is_embedded(config: &Config) -> bool {
+    config.database_url().engine() == Engine::Sqlite
+}
+
+/// Migrates beside the service, if that is asked for. A migration that is done does not end the service.
+async fn migrate_beside(config: &Config, asked: bool) -> Result<(), RunError> {
+    if asked {
+        migrate_when_reachable(config).await?;
+    }
+    pending().await
 }
 
 /// Tells the rest of the service to end when `stop` completes.

@@ -3,54 +3,12 @@
 use std::{
     sync::{Arc, Mutex, PoisonError},
     task::Context,
-    time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
 use tokio::{sync::Notify, time::Instant};
 
-/// A request head must be complete this long after its first byte, or after the connection opened.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-/// A connection without a request is kept this long.
-const IDLE_TIME: Duration = Duration::from_secs(75);
-/// An answer must be taken within this time …
-const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// … and a second more for each of these bytes.
-const BYTES_A_SECOND: u64 = 256 * 1024;
-/// What a client still sends to a connection that ends is read for this long.
-const DRAINING_TIME: Duration = Duration::from_secs(1);
-/// A body has stopped when nothing of it came for this long …
-const BODY_STOPS: Duration = Duration::from_millis(100);
-/// … or when it is still not all there after this.
-const BODY_TIME: Duration = Duration::from_secs(1);
-/// An answer has stopped when nothing of it was taken for this long.
-const ANSWER_STOPS: Duration = Duration::from_millis(500);
-
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ConnectionState {
-    /// The rest of a request head.
-    Head,
-    /// Our answer, which has limits of its own.
-    Answering,
-    /// The next request.
-    Idle,
-    /// The end of what the client sends. The last answer has been sent.
-    Draining,
-}
-
-/// How a connection is of no use to its client, and since when. The lesser one makes room first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Unused {
-    /// Between two requests.
-    Idle(Instant),
-    /// After its last answer.
-    Draining(Instant),
-    /// Its request head is not complete.
-    HalfOpen(Instant),
-    /// The body of its request does not come, or its answer is not taken.
-    Stopped(Instant),
-}
+use super::activity_times::{ActivityTimes, ConnectionState, Unused, answer_time};
 
 /// The state of a connection and since when. It is shared by its socket, its service and its bodies, which run in
 /// the connection's one task, and by those that have connections end.
@@ -64,81 +22,10 @@ struct SharedActivity {
     answering: AtomicWaker,
 }
 
-struct ActivityTimes {
-    state: ConnectionState,
-    since: Instant,
-    /// The server wants the connection to end, because it was unused in this way.
-    dismissed: Option<Unused>,
-    /// The client takes nothing of what we have to send.
-    blocked: bool,
-    /// Of the request's body nothing has come since it was last asked for …
-    starved: bool,
-    /// … and this is when more of it was first awaited.
-    body_awaited: Option<Instant>,
-    /// The request is on the list of those that may be given up, as its client may be gone.
-    may_be_given_up: bool,
-    /// The request is no longer answered, because others wait.
-    given_up: bool,
-    /// The answer to the request is there.
-    has_answer: bool,
-    /// When the first bytes of the answer were ready for the client.
-    answer_begun: Option<Instant>,
-    /// How long the client may take over the answer.
-    answer_time: Duration,
-    had_request: bool,
-    /// The client has closed its sending side.
-    half_closed: bool,
-    /// What the client still sends after the answer is not wanted.
-    drains: bool,
-}
-
-impl ActivityTimes {
-    fn awaits_answer(&self) -> bool {
-        self.state == ConnectionState::Answering && !self.has_answer
-    }
-
-    fn unused(&self, now: Instant) -> Option<Unused> {
-        let is_stuck = || now.saturating_duration_since(self.since) >= ANSWER_STOPS;
-        match self.state {
-            // Its last answer is still on its way.
-            _ if self.blocked => is_stuck().then_some(Unused::Stopped(self.since)),
-            ConnectionState::Answering => self.stopped_body(now).map(Unused::Stopped),
-            ConnectionState::Idle => Some(Unused::Idle(self.since)),
-            ConnectionState::Draining => Some(Unused::Draining(self.since)),
-            ConnectionState::Head => Some(Unused::HalfOpen(self.since)),
-        }
-    }
-}
-
-impl ActivityTimes {
-    /// Since when the body of the request is awaited, if it has stopped.
-    fn stopped_body(&self, now: Instant) -> Option<Instant> {
-        let awaited = self.body_awaited.filter(|_| self.starved)?;
-        let lasts = |since| now.saturating_duration_since(since);
-        let stops = lasts(self.since) >= BODY_STOPS || lasts(awaited) >= BODY_TIME;
-        stops.then_some(awaited)
-    }
-}
-
 impl Default for Activity {
     fn default() -> Self {
         Self(Arc::new(SharedActivity {
-            times: Mutex::new(ActivityTimes {
-                state: ConnectionState::Head,
-                since: Instant::now(),
-                dismissed: None,
-                blocked: false,
-                starved: false,
-                body_awaited: None,
-                may_be_given_up: false,
-                given_up: false,
-                has_answer: false,
-                answer_begun: None,
-                answer_time: ANSWER_TIME,
-                had_request: false,
-                half_closed: false,
-                drains: false,
-            }),
+            times: Mutex::default(),
             dismissed: Notify::new(),
             answering: AtomicWaker::new(),
         }))
@@ -319,25 +206,18 @@ impl Activity {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        self.times(|times| match (times.state, times.answer_begun) {
-            (ConnectionState::Draining, _) => times.since + DRAINING_TIME,
-            (_, Some(begun)) if times.blocked => begun + times.answer_time,
-            (ConnectionState::Head, _) => times.since + HEAD_TIME,
-            (ConnectionState::Idle, _) => times.since + IDLE_TIME,
-            // Far away: every answer has a deadline of its own.
-            (ConnectionState::Answering, _) => times.since + Duration::from_hours(24),
-        })
+        self.times(|times| times.deadline())
     }
-}
-
-/// How long a client may take over an answer of this length.
-fn answer_time(bytes: u64) -> Duration {
-    ANSWER_TIME + Duration::from_secs(bytes.div_ceil(BYTES_A_SECOND))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::net::activity_times::{
+        ANSWER_STOPS, ANSWER_TIME, BODY_STOPS, BODY_TIME, BYTES_A_SECOND,
+    };
 
     /// An answer of this many bytes that the client does not take.
     fn blocked(bytes: u64) -> Activity {

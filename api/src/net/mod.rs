@@ -2,12 +2,13 @@
 //!
 //! - `server`: a listener, the bound on its connections, and how serving ends (`phase`).
 //! - `open_connections`: all that are open, and which of them makes room for a new one.
-//! - `connection`: one connection; `activity`: what it is doing, and its deadlines; `stream`: its socket;
+//! - `connection`: one connection; `activity` with its `activity_times`: what it is doing, and its deadlines; `stream`: its socket;
 //!   `refusal`: its answer to what is no request; `half_closed`: clients that may be gone.
 //! - `listen_address`: where to listen, as a user writes it.
 //! - `self_wakes`: polls a connection that wakes itself again at once.
 
 mod activity;
+mod activity_times;
 mod connection;
 mod half_closed;
 mod listen_address;

@@ -23,7 +23,8 @@ use tokio::{
 };
 
 use super::{
-    activity::{Activity, Unused},
+    activity::Activity,
+    activity_times::Unused,
     half_closed::{EndOfInput, HalfClosed},
 };
 use crate::telemetry::{InFlight, Metrics};
