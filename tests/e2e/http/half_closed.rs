@@ -192,6 +192,11 @@ const CROWD: usize = 80;
 /// A crowd of writes of a locked key whose clients have closed their sending side before kvd has seen them.
 async fn half_closed_crowd(kvd: &Kvd) -> Vec<Wire> {
     kvd.signal(Signal::SIGSTOP);
+    let stat = format!("/proc/{}/stat", kvd.pid());
+    until("it has stopped", async || {
+        std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))
+    })
+    .await;
     let mut crowd = Vec::new();
     for _ in 0..CROWD {
         let mut wire = kvd.wire().await;
