@@ -3,11 +3,13 @@
 
 use std::{
     io,
+    mem::{self, MaybeUninit},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use futures_util::FutureExt;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
@@ -37,6 +39,8 @@ pub(super) struct TrackedStream {
     refusal: Option<Refusal>,
     /// Whether what was read since the last answer begins with the method `HEAD`; `None` if nothing was read.
     asks_head: Option<bool>,
+    /// Nothing has been read yet.
+    is_new: bool,
     end_of_input: EndOfInput,
     /// How much may still be drained, once the last answer has been sent.
     draining: Option<usize>,
@@ -55,6 +59,7 @@ impl TrackedStream {
             refuse,
             refusal: None,
             asks_head: None,
+            is_new: true,
             end_of_input,
             draining: None,
         }
@@ -79,6 +84,14 @@ impl TrackedStream {
     fn has_ended(&self) -> bool {
         let ready = self.stream.ready(Interest::READABLE).now_or_never();
         matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
+    }
+
+    /// Whether nothing follows what has been read of a new connection. The runtime takes a new socket for ready, so
+    /// the first read may come before the kernel has told it of the end of input.
+    fn ended_with_the_first_bytes(&mut self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        mem::replace(&mut self.is_new, false)
+            && matches!(SockRef::from(&self.stream).peek(&mut byte), Ok(0))
     }
 
     /// Looks at bytes that may begin a request, and says how many of them hyper is to see. It knows a beginning only
@@ -124,7 +137,7 @@ impl AsyncRead for TrackedStream {
             let seen = self.begin(&buffer.filled()[before..]);
             buffer.set_filled(before + seen);
             self.activity.received();
-            if self.has_ended() {
+            if self.ended_with_the_first_bytes() || self.has_ended() {
                 self.end_of_input.tell();
             }
         }
