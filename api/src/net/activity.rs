@@ -84,8 +84,8 @@ impl Activity {
         self.times(|times| times.awaits_answer())
     }
 
-    /// The request is on the list of those that may be given up.
-    pub(super) fn is_listed(&self) {
+    /// The request enters the list of those that may be given up.
+    pub(super) fn enters_list(&self) {
         self.times(|times| times.may_be_given_up = times.awaits_answer());
     }
 
@@ -144,8 +144,7 @@ impl Activity {
                 times.starved = false;
                 times.since = Instant::now();
             }
-            ConnectionState::Answering => {}
-            ConnectionState::Head | ConnectionState::Draining => {}
+            ConnectionState::Head | ConnectionState::Answering | ConnectionState::Draining => {}
         });
     }
 

@@ -41,7 +41,7 @@ impl HalfClosed {
 
     /// One more that waits. If there are too many, the client with the most loses the one that waits for longest.
     fn enter(&self, client: IpAddr, activity: Activity) {
-        activity.is_listed();
+        activity.enters_list();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push((client, activity));
         if waiting.len() <= self.most {

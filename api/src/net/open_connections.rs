@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(order(&connections, 4), [3, 1, 0]);
     }
 
-    /// A crowd of so many connections, the first of which is the youngest.
+    /// Connections of a crowd; the first one is the youngest.
     fn crowd(unused: fn(Instant) -> Unused, count: u64) -> Vec<Connection> {
         (0..count).map(|ago| (CROWD, unused, ago)).collect()
     }

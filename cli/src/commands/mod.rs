@@ -47,7 +47,7 @@ impl Command {
             Self::Seed(_) => &[Schema, Read, Insert, Sequence],
             Self::Put(_) => &[Schema, Read, Insert, Sequence, Update],
             Self::Import(import) => import.needed_rights(),
-            // PostgreSQL lets nobody else lock the rows, as is done before they are deleted.
+            // The rows are locked before they are deleted, for which PostgreSQL asks for the right to update them.
             Self::Delete(_) if engine == Some(Engine::Postgres) => &[Schema, Read, Update, Delete],
             Self::Delete(_) => &[Schema, Read, Delete],
             // All else that it needs is told by the server, since the tables may not be there.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
 use tests::{
     Answer, Engine, Env, Kvd, Wire,
     kvd::setting,
@@ -168,14 +168,20 @@ async fn waiting(kvd: &Kvd) -> Wire {
     wire
 }
 
-const LOCK: &str = "SELECT id FROM items WHERE key = 'locked' FOR UPDATE";
-
-async fn a_request_that_waits_is_answered_after_the_end_of_input(env: Env) {
-    let kvd = env.kvd().arg("--request-timeout", "50s").start().await;
+/// A kvd with this many sessions and this time for a request, and a transaction that has a key locked.
+async fn locked(env: &Env, sessions: &str, time: &str) -> (Kvd, DatabaseTransaction) {
+    let start = env.kvd().arg("--database-max-connections", sessions);
+    let kvd = start.arg("--request-timeout", time).start().await;
     let _created = kvd.create("locked", "a").await;
     let begun = env.database().connection().await.begin().await;
     let lock = begun.expect("a transaction");
-    lock.execute_unprepared(LOCK).await.expect("locked");
+    let select = "SELECT id FROM items WHERE key = 'locked' FOR UPDATE";
+    lock.execute_unprepared(select).await.expect("locked");
+    (kvd, lock)
+}
+
+async fn a_request_that_waits_is_answered_after_the_end_of_input(env: Env) {
+    let (kvd, lock) = locked(&env, "16", "50s").await;
     let mut wire = waiting(&kvd).await;
     wire.shutdown().await;
     // Too short a time would only make the test easier.
@@ -185,7 +191,7 @@ async fn a_request_that_waits_is_answered_after_the_end_of_input(env: Env) {
     assert!(wire.rest().await.is_empty());
 }
 
-/// Sessions, for which 64 half-closed requests are worked on, 16 of one client.
+/// Of half-closed requests 64 are worked on with these, 16 of one client.
 const SESSIONS: &str = "4";
 const CROWD: usize = 80;
 
@@ -209,16 +215,8 @@ async fn half_closed_crowd(kvd: &Kvd) -> Vec<Wire> {
 }
 
 async fn those_of_one_client_keep_no_other_waiting(env: Env) {
-    let start = env.kvd().arg("--request-timeout", "50s");
-    let kvd = start
-        .arg("--database-max-connections", SESSIONS)
-        .start()
-        .await;
-    let _created = kvd.create("locked", "a").await;
+    let (kvd, lock) = locked(&env, SESSIONS, "50s").await;
     let _free = kvd.create("free", "a").await;
-    let begun = env.database().connection().await.begin().await;
-    let lock = begun.expect("a transaction");
-    lock.execute_unprepared(LOCK).await.expect("locked");
     let crowd = half_closed_crowd(&kvd).await;
     until("they are under way", async || {
         kvd.metric(IN_FLIGHT).await > CROWD as f64
@@ -244,15 +242,7 @@ async fn those_of_one_client_keep_no_other_waiting(env: Env) {
 
 async fn those_without_a_turn_in_their_time_are_503(env: Env) {
     let time = setting(stretched(Duration::from_secs(3)));
-    let start = env.kvd().arg("--request-timeout", time);
-    let kvd = start
-        .arg("--database-max-connections", SESSIONS)
-        .start()
-        .await;
-    let _created = kvd.create("locked", "a").await;
-    let begun = env.database().connection().await.begin().await;
-    let lock = begun.expect("a transaction");
-    lock.execute_unprepared(LOCK).await.expect("locked");
+    let (kvd, lock) = locked(&env, SESSIONS, &time).await;
     let mut told = Vec::new();
     for mut wire in half_closed_crowd(&kvd).await {
         told.push(wire.answer().await);
@@ -271,12 +261,7 @@ async fn those_without_a_turn_in_their_time_are_503(env: Env) {
 
 async fn of_too_many_that_end_while_they_wait_the_oldest_is_given_up(env: Env) {
     const MOST: usize = 16;
-    let start = env.kvd().arg("--request-timeout", "50s");
-    let kvd = start.arg("--database-max-connections", "1").start().await;
-    let _created = kvd.create("locked", "a").await;
-    let begun = env.database().connection().await.begin().await;
-    let lock = begun.expect("a transaction");
-    lock.execute_unprepared(LOCK).await.expect("locked");
+    let (kvd, lock) = locked(&env, "1", "50s").await;
     let mut wires = Vec::new();
     for _ in 0..=MOST {
         let mut wire = waiting(&kvd).await;
@@ -294,12 +279,7 @@ async fn of_too_many_that_end_while_they_wait_the_oldest_is_given_up(env: Env) {
 
 async fn those_that_are_gone_do_not_count(env: Env) {
     const MOST: usize = 16;
-    let start = env.kvd().arg("--request-timeout", "50s");
-    let kvd = start.arg("--database-max-connections", "1").start().await;
-    let _created = kvd.create("locked", "a").await;
-    let begun = env.database().connection().await.begin().await;
-    let lock = begun.expect("a transaction");
-    lock.execute_unprepared(LOCK).await.expect("locked");
+    let (kvd, lock) = locked(&env, "1", "50s").await;
     for _ in 0..=MOST {
         waiting(&kvd).await.reset();
         until("it is given up", async || {
@@ -322,11 +302,7 @@ async fn those_that_are_gone_do_not_count(env: Env) {
 }
 
 async fn a_request_is_given_up_when_its_client_resets_the_connection(env: Env) {
-    let kvd = env.kvd().arg("--request-timeout", "50s").start().await;
-    let _created = kvd.create("locked", "a").await;
-    let begun = env.database().connection().await.begin().await;
-    let lock = begun.expect("a transaction");
-    lock.execute_unprepared(LOCK).await.expect("locked");
+    let (kvd, lock) = locked(&env, "16", "50s").await;
     let wire = waiting(&kvd).await;
     let watch = Stopwatch::start();
     wire.reset();
