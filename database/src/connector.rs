@@ -88,7 +88,9 @@ impl Connector {
                 Options::MySql(options, setup) => {
                     let mut connection = options.connect().await?;
                     setup.apply(&mut connection).await?;
-                    connection.into()
+                    let version = sqlx::query_scalar("SELECT version()");
+                    let version: String = version.fetch_one(&mut connection).await?;
+                    Session::mysql(connection, &version)
                 }
                 Options::Sqlite(options, setup) => {
                     let mut connection = options.connect().await?;

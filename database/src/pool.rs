@@ -23,6 +23,9 @@ use crate::{connector::Connector, failure::Failure, session::Session};
 /// or a firewall may have dropped them, and a write sent on such a session has no known outcome.
 const PING_AFTER_IDLE: Duration = Duration::from_millis(500);
 
+/// Sessions are pinged after this time in any case, since with a ping [`Session::ping`] has old plans forgotten.
+const PING_AGAIN: Duration = Duration::from_secs(1);
+
 /// The most time for a session to answer a ping, or to end.
 const PING_TIME: Duration = Duration::from_secs(1);
 
@@ -64,6 +67,8 @@ struct Inner {
 struct Open {
     session: Session,
     since: Instant,
+    /// When it last answered a ping.
+    pinged: Instant,
     count: Arc<()>,
 }
 
@@ -118,18 +123,19 @@ impl Pool {
         }))
     }
 
-    /// Waits for a session that is idle, or opens one.
+    /// Waits for a session that is idle, or opens one. Takes one that [plans once](crate::Postgres::plan_once), or not,
+    /// if there is such a one: to change that takes a round trip.
     ///
     /// # Errors
     /// No session could be had in time, or the database refuses for a reason that does not pass.
-    pub async fn acquire(&self) -> Result<PooledSession, DbErr> {
+    pub async fn acquire(&self, plans_once: bool) -> Result<PooledSession, DbErr> {
         let pool = self.0.clone();
         let deadline = Instant::now() + pool.time;
         let place = timeout_at(deadline, pool.places.clone().acquire_owned()).await;
         let Ok(Ok(place)) = place else {
             return Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
         };
-        let open = pool.open(deadline).await?;
+        let open = pool.open(deadline, plans_once).await?;
         Ok(PooledSession {
             open,
             pool,
@@ -166,19 +172,21 @@ impl Pool {
 }
 
 impl Inner {
-    async fn open(&self, deadline: Instant) -> Result<Open, DbErr> {
+    async fn open(&self, deadline: Instant, plans_once: bool) -> Result<Open, DbErr> {
         let mut pauses = PAUSES.iter().chain(PAUSES.last().into_iter().cycle());
         let mut reason = None;
         loop {
-            if let Some(open) = self.take_idle(deadline).await {
+            if let Some(open) = self.take_idle(deadline, plans_once).await {
                 return Ok(open);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match self.connector.open(left).await {
                 Ok(session) => {
+                    let now = Instant::now();
                     return Ok(Open {
                         session,
-                        since: Instant::now(),
+                        since: now,
+                        pinged: now,
                         count: self.open.clone(),
                     });
                 }
@@ -195,9 +203,9 @@ impl Inner {
         }
     }
 
-    async fn take_idle(&self, deadline: Instant) -> Option<Open> {
-        let Idle { open, since } = self.idle().pop()?;
-        if since.elapsed() < PING_AFTER_IDLE {
+    async fn take_idle(&self, deadline: Instant, plans_once: bool) -> Option<Open> {
+        let Idle { mut open, since } = self.last_idle(plans_once)?;
+        if since.elapsed() < PING_AFTER_IDLE && open.pinged.elapsed() < PING_AGAIN {
             return Some(open);
         }
         let time = if self.connector.pools_transactions() {
@@ -207,11 +215,22 @@ impl Inner {
             PING_TIME.min(self.time / 4)
         };
         if let Ok(Ok(())) = timeout(time, open.session.ping()).await {
+            open.pinged = Instant::now();
             return Some(open);
         }
         // The other sessions have been idle for longer, so they are no better.
         self.retire_idle();
         None
+    }
+
+    /// The session that was used last, of those that plan so if there are any.
+    fn last_idle(&self, plans_once: bool) -> Option<Idle> {
+        let mut idle = self.idle();
+        let fits = |idle: &mut Idle| idle.open.session.plans_once() == plans_once;
+        match idle.iter_mut().rposition(fits) {
+            Some(place) => Some(idle.remove(place)),
+            None => idle.pop(),
+        }
     }
 
     fn take_back(&self, mut open: Open) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sea_orm::{
     DbErr,
     sqlx::{
-        self, AssertSqlSafe, Connection, Executor, IntoArguments, PgConnection,
+        self, AssertSqlSafe, Executor, IntoArguments, PgConnection,
         postgres::{PgQueryResult, PgRow},
         query::Query,
     },
@@ -26,6 +26,7 @@ pub struct Postgres {
     begin: Option<Arc<str>>,
     /// Whether one has begun.
     begun: bool,
+    plans_once: bool,
 }
 
 impl Postgres {
@@ -34,6 +35,7 @@ impl Postgres {
             connection,
             begin,
             begun: false,
+            plans_once: false,
         }
     }
 
@@ -41,11 +43,36 @@ impl Postgres {
         self.begun
     }
 
+    pub(crate) fn plans_once(&self) -> bool {
+        self.plans_once
+    }
+
     pub(crate) async fn ping(&mut self) -> Result<(), DbErr> {
         match self.begin {
             Some(_) => self.begin_pooled().await,
-            None => self.connection.ping().await.map_err(statement_error),
+            None => self.execute_unprepared("DISCARD PLANS").await.map(drop),
         }
+    }
+
+    /// Has the server plan each statement once, for whatever values it is sent with, or as it would by itself.
+    ///
+    /// For a few keys PostgreSQL would plan a statement each time, which takes longer than to run it. But a page of
+    /// which it does not know the limit it plans as if it were a tenth of the table. Through a pooler statements have
+    /// no name, and are planned each time anyway.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn plan_once(&mut self, once: bool) -> Result<(), DbErr> {
+        if self.begin.is_some() || self.plans_once == once {
+            return Ok(());
+        }
+        let sql = match once {
+            true => "SET plan_cache_mode = force_generic_plan",
+            false => "RESET plan_cache_mode",
+        };
+        self.execute_unprepared(sql).await?;
+        self.plans_once = once;
+        Ok(())
     }
 
     /// Begins the transaction of the next statement, if there is a pooler and none has begun.

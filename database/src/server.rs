@@ -30,7 +30,7 @@ impl Server {
         let version: String = row.try_get("", "version")?;
         let engine = match backend {
             DbBackend::Postgres => "PostgreSQL",
-            DbBackend::MySql if version.contains("MariaDB") => "MariaDB",
+            DbBackend::MySql if is_mariadb(&version) => "MariaDB",
             DbBackend::MySql => "MySQL",
             _ => "SQLite",
         };
@@ -41,4 +41,9 @@ impl Server {
     pub fn is_mariadb(&self) -> bool {
         self.engine == "MariaDB"
     }
+}
+
+/// Whether a server that speaks MySQL's protocol, and calls itself by this version, is MariaDB.
+pub(crate) fn is_mariadb(version: &str) -> bool {
+    version.contains("MariaDB")
 }

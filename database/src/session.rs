@@ -10,10 +10,13 @@ use sea_orm::{
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::{failure::statement_error, postgres::Postgres};
+use crate::{failure::statement_error, postgres::Postgres, server};
 
 /// One session. Dropping it closes the connection without telling the server; see [`Session::close`].
-pub struct Session(Driver);
+pub struct Session {
+    driver: Driver,
+    is_mariadb: bool,
+}
 
 enum Driver {
     Postgres(Mutex<Postgres>),
@@ -24,7 +27,7 @@ enum Driver {
 /// Runs the first expression on a session with PostgreSQL, the second on a connection to another engine.
 macro_rules! on {
     ($session:expr, $postgres:ident => $on_postgres:expr, $connection:ident => $run:expr) => {
-        match &$session.0 {
+        match &$session.driver {
             Driver::Postgres(p) => {
                 let $postgres = &mut *p.lock().await;
                 $on_postgres
@@ -43,28 +46,53 @@ macro_rules! on {
 
 impl From<Postgres> for Session {
     fn from(connection: Postgres) -> Self {
-        Self(Driver::Postgres(Mutex::new(connection)))
-    }
-}
-
-impl From<MySqlConnection> for Session {
-    fn from(connection: MySqlConnection) -> Self {
-        Self(Driver::MySql(Mutex::new(connection)))
+        Self::new(Driver::Postgres(Mutex::new(connection)))
     }
 }
 
 impl From<SqliteConnection> for Session {
     fn from(connection: SqliteConnection) -> Self {
-        Self(Driver::Sqlite(Mutex::new(connection)))
+        Self::new(Driver::Sqlite(Mutex::new(connection)))
     }
 }
 
 impl Session {
+    fn new(driver: Driver) -> Self {
+        Self {
+            driver,
+            is_mariadb: false,
+        }
+    }
+
+    /// A session with a server that calls itself by this version.
+    pub(crate) fn mysql(connection: MySqlConnection, version: &str) -> Self {
+        Self {
+            driver: Driver::MySql(Mutex::new(connection)),
+            is_mariadb: server::is_mariadb(version),
+        }
+    }
+
+    /// Whether the server is MariaDB, which knows statements that MySQL does not.
+    pub fn is_mariadb(&self) -> bool {
+        self.is_mariadb
+    }
+
     /// The session, if it is one with PostgreSQL. Its driver binds arrays and reads columns by place.
     pub async fn postgres(&self) -> Option<MutexGuard<'_, Postgres>> {
-        match &self.0 {
+        match &self.driver {
             Driver::Postgres(connection) => Some(connection.lock().await),
             Driver::MySql(_) | Driver::Sqlite(_) => None,
+        }
+    }
+
+    /// Has PostgreSQL plan statements for the values that they are sent with; see [`Postgres::plan_once`].
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn plan_for_values(&self) -> Result<(), DbErr> {
+        match self.postgres().await {
+            Some(mut postgres) => postgres.plan_once(false).await,
+            None => Ok(()),
         }
     }
 
@@ -80,9 +108,17 @@ impl Session {
         }
     }
 
+    /// Whether it plans its statements once; an engine other than PostgreSQL is never asked to.
+    pub(crate) fn plans_once(&mut self) -> bool {
+        match &mut self.driver {
+            Driver::Postgres(postgres) => postgres.get_mut().plans_once(),
+            Driver::MySql(_) | Driver::Sqlite(_) => false,
+        }
+    }
+
     /// Whether a transaction of a pooler has begun whose statement was not sent.
     pub(crate) fn has_begun_pooled(&mut self) -> bool {
-        match &mut self.0 {
+        match &mut self.driver {
             Driver::Postgres(postgres) => postgres.get_mut().has_begun(),
             Driver::MySql(_) | Driver::Sqlite(_) => false,
         }
@@ -90,6 +126,9 @@ impl Session {
 
     /// Asks for a sign of life. A pooler needs a connection of the server to give one, so there this
     /// begins the next transaction, as [`Self::begin_pooled`] does.
+    ///
+    /// PostgreSQL then plans each statement anew: of a table that has grown, the plan that was made when it was small
+    /// may read the whole.
     ///
     /// # Errors
     /// The database gave no sign.
@@ -106,7 +145,7 @@ impl Session {
     /// # Errors
     /// The server could not be told.
     pub async fn close(self) -> Result<(), DbErr> {
-        let closed = match self.0 {
+        let closed = match self.driver {
             Driver::Postgres(postgres) => postgres.into_inner().connection.close().await,
             Driver::MySql(connection) => connection.into_inner().close().await,
             Driver::Sqlite(connection) => connection.into_inner().close().await,
@@ -114,13 +153,16 @@ impl Session {
         closed.map_err(statement_error)
     }
 
-    /// Has SQLite's driver prepare its statements anew. One that failed because the schema has changed since it was
-    /// prepared would end the driver's thread when it fails again.
+    /// Has the driver prepare its statements anew, where one that was prepared before the schema changed may go on to
+    /// fail. On SQLite it would even end the driver's thread. A compound statement of MariaDB keeps to the tables
+    /// of the triggers that it found when it was prepared.
     pub async fn forget_statements(&self) {
-        if let Driver::Sqlite(connection) = &self.0 {
-            // It fails only without that thread, as the next statement then does.
-            let _ = connection.lock().await.clear_cached_statements().await;
-        }
+        // It fails only where the next statement does, too.
+        let _ = match &self.driver {
+            Driver::Postgres(_) => Ok(()),
+            Driver::MySql(connection) => connection.lock().await.clear_cached_statements().await,
+            Driver::Sqlite(connection) => connection.lock().await.clear_cached_statements().await,
+        };
     }
 
     /// Sends the data of a `COPY … FROM STDIN`, which only PostgreSQL knows.
@@ -153,7 +195,7 @@ fn arguments(statement: &mut Statement) -> SqlxValues {
 #[async_trait::async_trait]
 impl ConnectionTrait for Session {
     fn get_database_backend(&self) -> DbBackend {
-        match self.0 {
+        match self.driver {
             Driver::Postgres(_) => DbBackend::Postgres,
             Driver::MySql(_) => DbBackend::MySql,
             Driver::Sqlite(_) => DbBackend::Sqlite,

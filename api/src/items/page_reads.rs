@@ -65,8 +65,10 @@ struct BoundedListing<'a>(&'a Listing, usize);
 
 impl ReadQuery for BoundedListing<'_> {
     type Answer = Page;
+    const PLANNED_ONCE: bool = false;
 
     async fn ask(&self, session: &Session) -> Result<Page, DbErr> {
+        session.plan_for_values().await?;
         list(session, self.0, self.1).await
     }
 }

@@ -1,9 +1,10 @@
 //! Calls that arrive while others are under way, and are then sent together.
 //!
 //! Nothing waits for a timer: with nothing under way a call goes out at once. What arrives meanwhile
-//! is the next batch. Where that is allowed, enough calls that wait start a second batch beside the
-//! first, so that the database has work while answers are given. And when the oldest batch under way
-//! is late, another one starts whatever waits, so that one dead session does not stall the others.
+//! is the next batch. Where that is allowed, enough calls that wait start another batch beside the
+//! first, so that the database has work while answers are given or it waits for its disk. And when the
+//! oldest batch under way is late, another one starts whatever waits, so that one dead session does not
+//! stall the others.
 //!
 //! This module only decides which call goes when; it sends nothing.
 
@@ -11,42 +12,14 @@ use std::{
     collections::{HashSet, VecDeque},
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tokio::time::{Instant, sleep_until};
 
-/// A batch that takes longer does not keep the next one waiting.
-const LATE: Duration = Duration::from_millis(20);
-
-/// One call that waits to be sent.
-pub(super) trait Call {
-    /// What no two calls under way may share; `None` if they may share everything.
-    fn conflict_key(&self) -> Option<&str>;
-    /// What it adds to a batch.
-    fn bytes(&self) -> usize;
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// The most of one batch. A single call may have more bytes.
-    pub calls: usize,
-    pub bytes: usize,
-    /// The most batches under way, also when they are late.
-    pub batches: usize,
-    /// This many calls that wait are sent beside the first batch; `None`: they wait for its end.
-    pub beside: Option<usize>,
-}
-
-/// Calls sent together.
-#[derive(Debug)]
-pub(super) struct Batch<C> {
-    pub calls: Vec<C>,
-    /// No task looks whether batches are late: the sender of this one starts [`BatchQueue::watch`].
-    pub unwatched: bool,
-    ticket: u64,
-    conflict_keys: Vec<String>,
-}
+use super::{
+    batch::{Batch, Call, LATE, Limits},
+    under_way::UnderWay,
+};
 
 pub(super) struct BatchQueue<C> {
     state: Mutex<QueueState<C>>,
@@ -55,11 +28,9 @@ pub(super) struct BatchQueue<C> {
 
 struct QueueState<C> {
     waiting: VecDeque<C>,
-    /// Tickets, the oldest first, and when they went out.
-    under_way: Vec<(u64, Instant)>,
+    under_way: UnderWay,
     watched: bool,
     conflict_keys: HashSet<String>,
-    next_ticket: u64,
 }
 
 impl<C: Call> BatchQueue<C> {
@@ -67,10 +38,9 @@ impl<C: Call> BatchQueue<C> {
         Self {
             state: Mutex::new(QueueState {
                 waiting: VecDeque::new(),
-                under_way: Vec::new(),
+                under_way: UnderWay::default(),
                 watched: false,
                 conflict_keys: HashSet::new(),
-                next_ticket: 0,
             }),
             limits,
         }
@@ -78,9 +48,10 @@ impl<C: Call> BatchQueue<C> {
 
     /// Takes a new call, and returns what is to be sent now, if anything.
     pub(super) fn add(&self, call: C) -> Option<Batch<C>> {
-        let mut state = self.state();
+        let state = &mut *self.state();
         state.waiting.push_back(call);
-        self.next(&mut state, Instant::now())
+        state.under_way.beside(state.waiting.len());
+        self.next(state, Instant::now())
     }
 
     /// Takes note that a batch has ended, and returns what is to be sent next, if anything.
@@ -90,9 +61,7 @@ impl<C: Call> BatchQueue<C> {
 
     fn end(&self, ended: &Batch<C>, now: Instant) -> Option<Batch<C>> {
         let mut state = self.state();
-        state
-            .under_way
-            .retain(|(ticket, _)| *ticket != ended.ticket);
+        state.under_way.end(ended.ticket);
         for key in &ended.conflict_keys {
             state.conflict_keys.remove(key);
         }
@@ -120,8 +89,8 @@ impl<C: Call> BatchQueue<C> {
     /// When the next batch will be late; `None` ends the watch.
     fn next_late(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state();
-        let mut lates = state.under_way.iter().map(|(_, sent)| *sent + LATE);
-        let next = lates.find(|late| *late > now);
+        let late = |sent| sent + LATE;
+        let next = state.under_way.sent().map(late).find(|late| *late > now);
         state.watched = next.is_some();
         next
     }
@@ -139,19 +108,35 @@ impl<C: Call> BatchQueue<C> {
     }
 
     fn may_start(&self, state: &QueueState<C>, now: Instant) -> bool {
-        let Some((_, oldest)) = state.under_way.first() else {
+        let Some(oldest) = state.under_way.sent().next() else {
             return true;
         };
-        let enough = |calls| state.under_way.len() == 1 && state.waiting.len() >= calls;
-        let late = || now.duration_since(*oldest) >= LATE;
-        state.under_way.len() < self.limits.batches
-            && (self.limits.beside.is_some_and(enough) || late())
+        let beside = self.limits.beside.unwrap_or(state.under_way.half());
+        let enough =
+            state.under_way.batches() < self.limits.at_once && state.waiting.len() >= beside;
+        let late = now.duration_since(oldest) >= LATE;
+        state.under_way.batches() < self.limits.batches && (enough || late)
     }
 
     fn next(&self, state: &mut QueueState<C>, now: Instant) -> Option<Batch<C>> {
         if !self.may_start(state, now) {
             return None;
         }
+        let (calls, conflict_keys) = self.gather(state);
+        if calls.is_empty() {
+            return None;
+        }
+        let ticket = state.under_way.start(calls.len(), now);
+        Some(Batch {
+            calls,
+            unwatched: !mem::replace(&mut state.watched, true),
+            ticket,
+            conflict_keys,
+        })
+    }
+
+    /// Takes as many of the calls that wait as go together now, and marks their conflict keys as under way.
+    fn gather(&self, state: &mut QueueState<C>) -> (Vec<C>, Vec<String>) {
         let (mut calls, mut conflict_keys) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         let mut looked_at = 0;
@@ -174,18 +159,7 @@ impl<C: Call> BatchQueue<C> {
             }
             calls.extend(state.waiting.remove(looked_at));
         }
-        if calls.is_empty() {
-            return None;
-        }
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        state.under_way.push((ticket, now));
-        Some(Batch {
-            calls,
-            unwatched: !mem::replace(&mut state.watched, true),
-            ticket,
-            conflict_keys,
-        })
+        (calls, conflict_keys)
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState<C>> {
@@ -195,7 +169,7 @@ impl<C: Call> BatchQueue<C> {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{thread, time::Duration};
 
     use super::*;
 
@@ -213,15 +187,16 @@ mod tests {
     }
 
     fn queue() -> BatchQueue<Put> {
-        queue_beside(None)
+        queue_of(1)
     }
 
-    fn queue_beside(beside: Option<usize>) -> BatchQueue<Put> {
+    fn queue_of(at_once: usize) -> BatchQueue<Put> {
         BatchQueue::new(Limits {
             calls: 3,
             bytes: 10,
             batches: 2,
-            beside,
+            at_once,
+            beside: Some(2),
         })
     }
 
@@ -251,7 +226,7 @@ mod tests {
 
     #[test]
     fn enough_that_wait_go_out_beside_the_first() {
-        let queue = queue_beside(Some(2));
+        let queue = queue_of(2);
         let first = queue.add(Put("a", 1)).unwrap();
         assert!(queue.add(Put("b", 1)).is_none(), "one is not enough");
         let second = queue.add(Put("c", 1));
@@ -264,6 +239,36 @@ mod tests {
         assert!(queue.add(Put("g", 1)).is_none());
         assert!(queue.ended(&second.unwrap()).is_none(), "one is not enough");
         assert_eq!(keys(queue.ended(&third.unwrap()).as_ref()), ["g"]);
+    }
+
+    #[test]
+    fn half_of_those_there_are_at_once_go_out_beside_the_other_half() {
+        let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let queue = BatchQueue::new(Limits {
+            calls: 100,
+            bytes: 100,
+            batches: 2,
+            at_once: 2,
+            beside: None,
+        });
+        let mut under_way: VecDeque<_> = keys
+            .iter()
+            .filter_map(|key| queue.add(Put(key, 1)))
+            .collect();
+        let mut sizes = Vec::new();
+        // Whoever is answered calls again.
+        for _ in 0..20 {
+            let ended = under_way.pop_front().unwrap();
+            sizes.push(ended.calls.len());
+            under_way.extend(queue.ended(&ended));
+            under_way.extend(
+                ended
+                    .calls
+                    .iter()
+                    .filter_map(|put| queue.add(Put(put.0, 1))),
+            );
+        }
+        assert_eq!(sizes[16..], [4, 4, 4, 4], "{sizes:?}");
     }
 
     #[test]
@@ -327,14 +332,12 @@ mod tests {
             queue.state().waiting.push_back(Put("b", 1));
             thread::sleep(pause);
             let started = Mutex::default();
-            queue
-                .watch(|batch| *started.lock().unwrap() = Some(batch))
-                .await;
+            let start = |batch| *started.lock().unwrap() = Some(batch);
+            queue.watch(start).await;
             let beside = started.into_inner().unwrap().unwrap();
             assert_eq!(keys(Some(&beside)), ["b"]);
             assert!(!beside.unwatched);
-            assert!(queue.ended(&first).is_none());
-            assert!(queue.ended(&beside).is_none());
+            assert!(queue.ended(&first).is_none() && queue.ended(&beside).is_none());
             let next = queue.add(Put("c", 1)).unwrap();
             assert!(next.unwatched, "nothing was under way any more");
         }
@@ -343,13 +346,14 @@ mod tests {
     #[test]
     fn every_batch_is_watched_until_it_is_late() {
         let (queue, begun) = (queue(), Instant::now());
+        let oldest = || queue.state().under_way.sent().next().unwrap();
         let first = queue.add(Put("a", 1)).unwrap();
-        let sent = queue.state().under_way[0].1;
+        let sent = oldest();
         assert_eq!(queue.next_late(begun), Some(sent + LATE));
         queue.state().waiting.push_back(Put("b", 1));
         let second = queue.ended(&first).unwrap();
         assert!(!second.unwatched);
-        let sent = queue.state().under_way[0].1;
+        let sent = oldest();
         assert_eq!(queue.next_late(begun), Some(sent + LATE));
         assert_eq!(queue.next_late(sent + LATE), None);
         assert!(queue.ended(&second).is_none());

@@ -5,7 +5,10 @@ use std::{future::Future, mem, panic::AssertUnwindSafe, sync::Arc};
 use futures_util::FutureExt;
 use prometheus::Histogram;
 
-use super::batch_queue::{Batch, BatchQueue, Call, Limits};
+use super::{
+    batch::{Batch, Call, Limits},
+    batch_queue::BatchQueue,
+};
 
 /// What is done with the calls of a batch.
 pub(super) trait Work: Sized + Send + Sync + 'static {
@@ -147,6 +150,7 @@ mod tests {
             calls: 3,
             bytes: 100,
             batches: 1,
+            at_once: 1,
             beside: None,
         };
         let sizes = Histogram::with_opts(HistogramOpts::new("sizes", "of batches"));

@@ -57,9 +57,10 @@ impl KeyQueues {
         }
     }
 
-    /// Whether a write of the key is sent alone, or waits to be.
+    /// Whether a write of the key is sent alone, or waits to be. Where one lock is for all keys, none has to go
+    /// behind those that do.
     pub(super) fn has(&self, key: &Key) -> bool {
-        self.queues().contains_key(&self.queue_of(key))
+        !self.one_for_all && self.queues().contains_key(&self.queue_of(key))
     }
 
     /// How many writes wait.

@@ -20,6 +20,23 @@ use super::{
 const SHORTEST_GAP: Duration = Duration::from_millis(2);
 const LONGEST_GAP: Duration = Duration::from_millis(50);
 
+/// The pauses before a locked key is tried again.
+pub(super) struct Gaps(Duration);
+
+impl Default for Gaps {
+    fn default() -> Self {
+        Self(SHORTEST_GAP)
+    }
+}
+
+impl Gaps {
+    pub(super) fn next(&mut self) -> Duration {
+        let gap = self.0;
+        self.0 = LONGEST_GAP.min(2 * gap);
+        gap
+    }
+}
+
 /// What stands for memory that a call uses, until it is dropped.
 pub(crate) type KeptMemory = Box<dyn Send + Sync>;
 
@@ -30,6 +47,8 @@ pub(super) struct Change {
     pub _memory: Option<KeptMemory>,
     pub claim: Arc<Claim>,
     pub reply: Reply<Outcome>,
+    /// Whether it has the right to wait for a lock.
+    pub waits: bool,
     /// Until when it is tried again while another session has its key locked.
     pub deadline: Instant,
 }
@@ -64,6 +83,14 @@ impl LoneWrites {
         self.0.queues.has(key)
     }
 
+    /// Gives the write the right to wait for a lock, in place of that to wait for a session.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if too many writes wait.
+    pub(super) fn make_wait(&self, change: &mut Change) -> Result<(), Error> {
+        self.0.make_wait(change)
+    }
+
     pub(super) fn send(&self, mut change: Change) {
         let writer = self.0.clone();
         tokio::spawn(async move {
@@ -92,19 +119,27 @@ impl LoneWrites {
 }
 
 impl LoneWriter {
+    fn make_wait(&self, change: &mut Change) -> Result<(), Error> {
+        if !change.waits {
+            change.reply.hold(self.queues.room()?);
+            change.waits = true;
+        }
+        Ok(())
+    }
+
     /// Sends it when it is its turn, and again while another session has the key locked. A write that has
     /// to wait makes room for other calls.
     async fn send(&self, change: &mut Change) -> Result<Done, Error> {
         let queue = self.queues.join(&change.write.key);
-        let (mut turn, mut waits) = match queue.try_turn() {
-            Some(turn) => (turn, false),
+        let mut turn = match queue.try_turn() {
+            Some(turn) => turn,
             None => {
-                change.reply.hold(self.queues.room()?);
+                self.make_wait(change)?;
                 let turn = timeout_at(change.deadline, queue.turn()).await;
-                (turn.map_err(|_| Error::Locked)?, true)
+                turn.map_err(|_| Error::Locked)?
             }
         };
-        let mut gap = SHORTEST_GAP;
+        let mut gaps = Gaps::default();
         loop {
             let place = self.place(turn.is_locked, change.deadline).await?;
             // The request has an answer by then, and must not get another one; nor is a session taken
@@ -112,7 +147,7 @@ impl LoneWriter {
             if change.reply.is_gone() {
                 return Err(Error::Silent);
             }
-            let session = self.sessions.acquire().await.map_err(Error::Failed)?;
+            let session = self.sessions.acquire(true).await.map_err(Error::Failed)?;
             let begun = Instant::now();
             let done = self.send_once(&session, &change.write, &change.claim).await;
             let failed = failure_of(&done);
@@ -123,12 +158,8 @@ impl LoneWriter {
                 return done.map_err(Error::from);
             }
             change.claim.give_back();
-            if !waits {
-                change.reply.hold(self.queues.room()?);
-                waits = true;
-            }
-            sleep_until(begun + gap).await;
-            gap = LONGEST_GAP.min(2 * gap);
+            self.make_wait(change)?;
+            sleep_until(begun + gaps.next()).await;
         }
     }
 

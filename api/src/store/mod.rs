@@ -7,6 +7,7 @@
 //!   a write alone, in the queue of its key (`key_queues`).
 //! - `settings` divides the time of a request; `metrics`: the instruments of all this.
 
+mod batch;
 mod batch_queue;
 mod batcher;
 mod error;
@@ -18,6 +19,7 @@ mod reads;
 mod reply;
 mod sessions;
 mod settings;
+mod under_way;
 mod writes;
 
 use std::sync::Arc;
@@ -125,6 +127,7 @@ struct AskLacks;
 
 impl ReadQuery for AskLacks {
     type Answer = Lacks;
+    const PLANNED_ONCE: bool = false;
 
     async fn ask(&self, session: &Session) -> Result<Lacks, DbErr> {
         // First, as a table without any right may look as if it were not there.

@@ -12,7 +12,7 @@ use sea_orm::DbErr;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    batch_queue::{Call, Limits},
+    batch::{Call, Limits},
     batcher::{Batcher, Work},
     error::Error,
     reply::Reply,
@@ -61,6 +61,7 @@ impl Reads {
             calls: MOST_KEYS,
             bytes: MOST_KEY_BYTES,
             batches: settings.connections.div_ceil(2) as usize,
+            at_once: 2,
             beside: Some(BESIDE),
         };
         let lookups = Lookups(sessions.clone());
@@ -150,6 +151,7 @@ struct Keys<'a>(Vec<&'a str>, usize);
 
 impl ReadQuery for Keys<'_> {
     type Answer = Vec<FoundItem>;
+    const PLANNED_ONCE: bool = true;
 
     async fn ask(&self, session: &Session) -> Result<Vec<FoundItem>, DbErr> {
         read::find_many(session, &self.0, self.1).await

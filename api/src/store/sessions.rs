@@ -32,6 +32,8 @@ const READ_RETRIES: u32 = 4;
 /// What can be asked again.
 pub(crate) trait ReadQuery: Sync {
     type Answer;
+    /// Whether its statement is planned once, for whatever values it is sent with.
+    const PLANNED_ONCE: bool;
 
     fn ask(&self, session: &Session) -> impl Future<Output = Result<Self::Answer, DbErr>> + Send;
 }
@@ -112,7 +114,7 @@ impl Sessions {
         let begun = Instant::now();
         let mut retries = 0;
         loop {
-            let session = self.acquire().await?;
+            let session = self.acquire(Q::PLANNED_ONCE).await?;
             let done = self.in_time(query.ask(&session)).await;
             let failed = done.as_ref().err().map(Failure::of);
             self.put_back(session, failed);
@@ -140,12 +142,12 @@ impl Sessions {
         done.unwrap_or_else(|_| Err(silent()))
     }
 
-    /// A session that no other call has meanwhile.
+    /// A session that no other call has meanwhile; see [`Pool::acquire`].
     ///
     /// # Errors
     /// See [`Pool::acquire`].
-    pub(crate) async fn acquire(&self) -> Result<PooledSession, DbErr> {
-        let session = self.pool.acquire().await;
+    pub(crate) async fn acquire(&self, plans_once: bool) -> Result<PooledSession, DbErr> {
+        let session = self.pool.acquire(plans_once).await;
         session.inspect_err(|error| self.outage.failed(error))
     }
 

@@ -1,8 +1,16 @@
-//! Writes. On PostgreSQL those that arrive while others are under way are committed together, each
-//! with its own outcome. A write goes alone on the other engines, where another session has its key
-//! locked, and where one of several keeps the others from being done.
+//! Writes. Those that arrive while others are under way are committed together, each with its own outcome. A
+//! write goes alone where another session has its key locked, and where one of several keeps the others from
+//! being done.
+//!
+//! SQLite has one lock for all keys. While other software has it, all writes wait together.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use database::{Engine, Failure, PooledSession};
 use entity::{
@@ -10,13 +18,13 @@ use entity::{
     write::{Claim, Done, Outcome, Write, WriteError, write_together},
 };
 use prometheus::Histogram;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    batch_queue::{Call, Limits},
+    batch::{Call, Limits},
     batcher::{Batcher, Work},
     error::Error,
-    lone_writes::{Change, KeptMemory, LoneWrites, failure_of},
+    lone_writes::{Change, Gaps, KeptMemory, LoneWrites, failure_of},
     sessions::{Sessions, silent},
     settings::StoreSettings,
 };
@@ -30,8 +38,9 @@ const MOST_BYTES: usize = 4 << 20;
 pub(super) struct Writes {
     sessions: Arc<Sessions>,
     alone: LoneWrites,
-    /// Where the engine takes writes together.
-    batcher: Option<Batcher<Commit>>,
+    batcher: Batcher<Commit>,
+    /// Whether a batch waits for the lock of all keys.
+    all_locked: Arc<AtomicBool>,
 }
 
 impl Call for Change {
@@ -51,19 +60,27 @@ impl Writes {
         let limits = Limits {
             calls: MOST_WRITES,
             bytes: MOST_BYTES,
-            batches: connections.div_ceil(4),
-            // The disk is slower than anything that could be done meanwhile.
+            batches: match engine {
+                Engine::Sqlite => 1,
+                Engine::Postgres | Engine::MySql => connections.div_ceil(4),
+            },
+            // One has the processors while the other waits for the disk.
+            at_once: 2,
             beside: None,
         };
         let alone = LoneWrites::new(sessions.clone(), engine, connections);
+        let all_locked = Arc::new(AtomicBool::new(false));
         let commit = Commit {
             sessions: sessions.clone(),
             alone: alone.clone(),
+            locks_all: engine == Engine::Sqlite,
+            all_locked: all_locked.clone(),
         };
         Self {
             sessions,
             alone,
-            batcher: (engine == Engine::Postgres).then(|| Batcher::new(limits, sizes, commit)),
+            batcher: Batcher::new(limits, sizes, commit),
+            all_locked,
         }
     }
 
@@ -80,17 +97,23 @@ impl Writes {
     ) -> Result<Outcome, Error> {
         let claim = Arc::new(Claim::new());
         let submit = |reply| {
-            let change = Change {
+            let mut change = Change {
                 write,
                 _memory: memory,
                 claim: claim.clone(),
                 reply,
+                waits: false,
                 deadline: deadline.min(Instant::now() + self.sessions.time().lock()),
             };
-            match &self.batcher {
-                Some(batcher) if !self.alone.has(&change.write.key) => batcher.submit(change),
-                _ => self.alone.send(change),
+            if self.alone.has(&change.write.key) {
+                return self.alone.send(change);
             }
+            if self.all_locked.load(Ordering::Relaxed)
+                && let Err(error) = self.alone.make_wait(&mut change)
+            {
+                return change.reply.failed(error);
+            }
+            self.batcher.submit(change);
         };
         match self.sessions.call(deadline, submit).await {
             Err(Error::Lost) => Err(Error::Unknown(None)),
@@ -104,20 +127,40 @@ impl Writes {
 struct Commit {
     sessions: Arc<Sessions>,
     alone: LoneWrites,
+    /// Whether a lock is of all keys.
+    locks_all: bool,
+    all_locked: Arc<AtomicBool>,
 }
 
 impl Work for Commit {
     type Call = Change;
     type Answers = ();
 
-    /// Those that cannot be committed with the others go on alone.
     async fn send(&self, changes: Vec<Change>, batcher: &Batcher<Self>) {
+        let mut gaps = Gaps::default();
+        let mut left = self.send_once(changes, batcher).await;
+        while !left.is_empty() {
+            self.all_locked.store(true, Ordering::Relaxed);
+            left = self.still_wait(left);
+            sleep(gaps.next()).await;
+            left = self.send_once(left, batcher).await;
+        }
+        self.all_locked.store(false, Ordering::Relaxed);
+    }
+
+    fn answer(&self, (): ()) {}
+}
+
+impl Commit {
+    /// Those that cannot be committed with the others go on alone. Returns those that wait for the lock of all keys.
+    async fn send_once(&self, changes: Vec<Change>, batcher: &Batcher<Self>) -> Vec<Change> {
         let session = match self.begin().await {
             Ok(session) => session,
             Err(error) => return fail(changes, &error),
         };
-        // Only now, that there is a session. A request that gave up in the meantime has its answer.
-        let changes: Vec<Change> = changes.into_iter().filter(|c| c.claim.take()).collect();
+        // A request that gave up in the meantime has its answer.
+        let is_wanted = |change: &Change| !change.claim.is_abandoned();
+        let changes: Vec<Change> = changes.into_iter().filter(is_wanted).collect();
         let begun = Instant::now();
         let done = self.commit(&session, &changes).await;
         let failed = failure_of(&done);
@@ -128,36 +171,67 @@ impl Work for Commit {
             Ok(done) => {
                 for (change, done) in changes.into_iter().zip(done) {
                     match done {
-                        Some(done) => change.done(done),
+                        Some(Ok(done)) => change.done(done),
+                        Some(Err(error)) => change.reply.failed(error.into()),
                         None => self.alone.send_again(change),
                     }
                 }
+                Vec::new()
+            }
+            Err(WriteError::NotWritten(_)) if failed == Some(Failure::Locked) && self.locks_all => {
+                changes
             }
             Err(WriteError::NotWritten(_))
                 if failed.is_some_and(|failed| is_of_one(failed, changes.len(), in_time)) =>
             {
-                let same = match failed {
-                    Some(Failure::Locked) => of_same_keys(&changes, batcher),
-                    _ => Vec::new(),
-                };
-                for change in changes {
-                    self.alone.send_again(change);
-                }
-                for change in same {
-                    self.alone.send(change);
-                }
+                self.send_each_alone(changes, failed, batcher);
+                Vec::new()
             }
             Err(error) => fail(changes, &error.into()),
         }
     }
 
-    fn answer(&self, (): ()) {}
-}
+    fn send_each_alone(
+        &self,
+        changes: Vec<Change>,
+        failed: Option<Failure>,
+        batcher: &Batcher<Self>,
+    ) {
+        let same = match failed {
+            Some(Failure::Locked) => of_same_keys(&changes, batcher),
+            _ => Vec::new(),
+        };
+        for change in changes {
+            self.alone.send_again(change);
+        }
+        for change in same {
+            self.alone.send(change);
+        }
+    }
 
-impl Commit {
+    /// Those that have time left to wait for a lock, and room. The others are told.
+    fn still_wait(&self, changes: Vec<Change>) -> Vec<Change> {
+        let mut waiting = Vec::new();
+        for mut change in changes {
+            change.claim.give_back();
+            if change.reply.is_gone() {
+                continue;
+            }
+            let may_wait = match Instant::now() < change.deadline {
+                true => self.alone.make_wait(&mut change),
+                false => Err(Error::Locked),
+            };
+            match may_wait {
+                Ok(()) => waiting.push(change),
+                Err(error) => change.reply.failed(error),
+            }
+        }
+        waiting
+    }
+
     /// A session that is ready to send a statement.
     async fn begin(&self) -> Result<PooledSession, Error> {
-        let session = self.sessions.acquire().await.map_err(Error::Failed)?;
+        let session = self.sessions.acquire(true).await.map_err(Error::Failed)?;
         match self.sessions.in_time(session.begin_pooled()).await {
             Ok(()) => Ok(session),
             Err(error) => {
@@ -171,20 +245,38 @@ impl Commit {
         &self,
         session: &PooledSession,
         changes: &[Change],
-    ) -> Result<Vec<Option<Done>>, WriteError> {
+    ) -> Result<Vec<Option<Result<Done, WriteError>>>, WriteError> {
         match changes {
             [] => Ok(Vec::new()),
             [only] => {
                 let done = self.alone.send_once(session, &only.write, &only.claim);
-                done.await.map(|done| vec![Some(done)])
+                done.await.map(|done| vec![Some(Ok(done))])
             }
             several => {
                 let writes: Vec<&Write> = several.iter().map(|change| &change.write).collect();
-                let done = timeout(self.sessions.time().0, write_together(session, &writes)).await;
-                done.unwrap_or_else(|_| Err(WriteError::Unknown(silent())))
+                let done = write_together(session, &writes, || claim_all(several));
+                match timeout(self.sessions.time().0, done).await {
+                    Ok(done) => done,
+                    Err(_) if several.iter().all(|change| change.claim.abandon()) => {
+                        Err(WriteError::NotWritten(silent()))
+                    }
+                    Err(_) => Err(WriteError::Unknown(silent())),
+                }
             }
         }
     }
+}
+
+/// Claims all of them, or none.
+fn claim_all(changes: &[Change]) -> bool {
+    let claimed = changes.iter().take_while(|change| change.claim.take());
+    let claimed = claimed.count();
+    if claimed < changes.len() {
+        for change in &changes[..claimed] {
+            change.claim.give_back();
+        }
+    }
+    claimed == changes.len()
 }
 
 /// Those that wait to be sent together with others, for one of the keys of which some are locked.
@@ -212,8 +304,10 @@ fn is_of_one(failure: Failure, writes: usize, in_time: bool) -> bool {
     }
 }
 
-fn fail(changes: Vec<Change>, error: &Error) {
+/// None of them is left.
+fn fail(changes: Vec<Change>, error: &Error) -> Vec<Change> {
     for change in changes {
         change.reply.failed(error.clone());
     }
+    Vec::new()
 }

@@ -90,6 +90,7 @@ async fn find_in_postgres(
         "SELECT id, key, CASE WHEN octet_length(value) <= $2 THEN value END, octet_length(value), \
          version, created_at, updated_at FROM items WHERE key = ANY($1)",
     );
+    postgres.plan_once(true).await?;
     let rows = postgres.fetch_all(query.bind(keys).bind(most_value_bytes));
     let found: sqlx::Result<_> = rows.await?.iter().map(found_in_postgres).collect();
     found.map_err(statement_error)

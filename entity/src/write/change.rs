@@ -1,7 +1,7 @@
 //! A write and what can become of it.
 
-use database::Failure;
-use sea_orm::{DbErr, FromQueryResult};
+use database::{Failure, statement_error};
+use sea_orm::{DbErr, FromQueryResult, sqlx};
 
 use crate::item::{
     Item,
@@ -90,6 +90,11 @@ impl Write {
         }
     }
 
+    /// Whether it is done whatever the tag.
+    pub(super) fn is_plain(&self) -> bool {
+        self.precondition == Precondition::default()
+    }
+
     /// The text to store; empty if there is none.
     pub fn value(&self) -> &str {
         match &self.action {
@@ -127,6 +132,11 @@ impl WriteError {
             | Failure::Refused
             | Failure::Unreadable => Self::NotWritten(error),
         }
+    }
+
+    /// The statement succeeded, but what it did cannot be read.
+    pub(super) fn unread(error: sqlx::Error) -> Self {
+        Self::Unknown(statement_error(error))
     }
 }
 

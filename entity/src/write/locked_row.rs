@@ -1,6 +1,8 @@
 //! Writes of one transaction that locks the row first: MySQL and MariaDB, which cannot return what
 //! an `UPDATE` made.
 //!
+//! To MariaDB an update is sent as a whole, up to its commit (`compound`).
+//!
 //! Until `COMMIT` is sent nothing is decided, so the write is claimed only then. The statements that
 //! begin and end the transaction are raw: SeaORM has transactions only on connections of its own pool.
 
@@ -17,6 +19,8 @@ use crate::{
     write::{
         change::{Action, Done, OnLocked, Write, WriteError, Written, concluded},
         claim::Claim,
+        compound,
+        transaction::{commit, roll_back},
     },
 };
 
@@ -45,6 +49,11 @@ async fn attempt(
     claim: &Claim,
     on_locked: OnLocked,
 ) -> Result<Option<Done>, WriteError> {
+    if on_locked == OnLocked::Fail
+        && let Some(written) = compound::update_one(session, write).await?
+    {
+        return end(session, claim, Done::Stored(written)).await.map(Some);
+    }
     let begun = session.execute_unprepared("START TRANSACTION").await;
     begun.map_err(WriteError::NotWritten)?;
     let current = match lock(session, write, on_locked).await {
@@ -55,11 +64,22 @@ async fn attempt(
         Ok(outcome) => outcome,
         Err(error) => return failed(session, write, current, error).await,
     };
-    let Some(outcome) = outcome else {
-        roll_back(session).await?;
-        return Err(WriteError::Ignored);
-    };
     match outcome {
+        Applied::Done(done) => end(session, claim, done).await.map(Some),
+        Applied::KeyChanged => {
+            roll_back(session).await?;
+            Err(WriteError::Ignored)
+        }
+        Applied::Interrupted => {
+            roll_back(session).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Ends the transaction.
+async fn end(session: &Session, claim: &Claim, done: Done) -> Result<Done, WriteError> {
+    match done {
         Done::Stored(_) | Done::Deleted => {
             if !claim.take() {
                 roll_back(session).await?;
@@ -69,7 +89,7 @@ async fn attempt(
         }
         Done::Exists | Done::Missing | Done::PreconditionFailed(_) => roll_back(session).await?,
     }
-    Ok(Some(outcome))
+    Ok(done)
 }
 
 /// Rolls back a transaction in which a statement failed, and says what that means for the write of the row
@@ -95,56 +115,60 @@ async fn failed(
     }
 }
 
-async fn commit(session: &Session) -> Result<(), WriteError> {
-    let Err(error) = session.execute_unprepared("COMMIT").await else {
-        return Ok(());
-    };
-    match Failure::of(&error) {
-        // The server rolled back instead.
-        Failure::RolledBack | Failure::Locked | Failure::Cancelled | Failure::ReadOnly => {
-            roll_back(session).await?;
-            Err(WriteError::NotWritten(error))
+/// What a write has to do with the row that it has locked, if there is one.
+pub(super) enum Step<'a> {
+    Nothing(Done),
+    Delete(ETag),
+    Update(ETag, &'a Value),
+    Create(&'a Value),
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn of(write: &'a Write, current: Option<ETag>) -> Self {
+        match (&write.action, current) {
+            (Action::Create(_), Some(_)) => Self::Nothing(Done::Exists),
+            (_, Some(tag)) if !write.precondition.holds(tag) => {
+                Self::Nothing(Done::PreconditionFailed(tag))
+            }
+            (Action::Delete, Some(tag)) => Self::Delete(tag),
+            (Action::Update(value) | Action::Upsert(value), Some(tag)) => Self::Update(tag, value),
+            (Action::Create(value) | Action::Upsert(value), None) if write.creates() => {
+                Self::Create(value)
+            }
+            (_, None) => Self::Nothing(Done::Missing),
         }
-        _ => Err(WriteError::Unknown(error)),
     }
 }
 
-/// If `ROLLBACK` fails, the transaction ends with the session, so the error is that of a lost one: the
-/// next `START TRANSACTION` on this session would commit what the transaction has written.
-async fn roll_back(session: &Session) -> Result<(), WriteError> {
-    let done = session.execute_unprepared("ROLLBACK").await;
-    done.map(drop).map_err(|error| {
-        WriteError::NotWritten(match error {
-            DbErr::Exec(cause) | DbErr::Query(cause) => DbErr::Conn(cause),
-            error => error,
-        })
-    })
+/// What became of the row that was locked.
+enum Applied {
+    Done(Done),
+    /// A trigger has changed the key of the row that was written.
+    KeyChanged,
+    /// The statement ended as if there was no row. One that is killed may do so.
+    Interrupted,
 }
 
-/// Writes the row that was locked, if there was one. `None` if the row is not there that was just written: a
-/// trigger has changed its key.
-async fn apply(
-    session: &Session,
-    write: &Write,
-    current: Option<ETag>,
-) -> Result<Option<Done>, DbErr> {
-    Ok(Some(match (&write.action, current) {
-        (Action::Create(_), Some(_)) => Done::Exists,
-        (_, Some(tag)) if !write.precondition.holds(tag) => Done::PreconditionFailed(tag),
-        (Action::Delete, Some(tag)) => {
-            Entity::delete_by_id(tag.id).exec(session).await?;
-            Done::Deleted
+/// Writes the row that was locked, if there was one.
+async fn apply(session: &Session, write: &Write, current: Option<ETag>) -> Result<Applied, DbErr> {
+    match Step::of(write, current) {
+        Step::Nothing(done) => Ok(Applied::Done(done)),
+        Step::Delete(tag) => {
+            let deleted = Entity::delete_by_id(tag.id).exec(session).await?;
+            Ok(match deleted.rows_affected {
+                1 => Applied::Done(Done::Deleted),
+                _ => Applied::Interrupted,
+            })
         }
-        (Action::Update(value) | Action::Upsert(value), Some(tag)) => {
-            update(session, tag, value).await?;
-            return stored(session, write, false).await;
-        }
-        (Action::Create(value) | Action::Upsert(value), None) if write.creates() => {
+        Step::Update(tag, value) => match update(session, tag, value).await? {
+            1 => stored(session, write, false).await,
+            _ => Ok(Applied::Interrupted),
+        },
+        Step::Create(value) => {
             create(session, write, value).await?;
-            return stored(session, write, true).await;
+            stored(session, write, true).await
         }
-        (_, None) => Done::Missing,
-    }))
+    }
 }
 
 /// Whether the key is why a row is a duplicate, and not another unique index. The failed insert has
@@ -168,13 +192,14 @@ async fn lock(
     locking.into_model().one(session).await
 }
 
-async fn update(session: &Session, current: ETag, value: &Value) -> Result<(), DbErr> {
+/// The number of rows that were updated.
+async fn update(session: &Session, current: ETag, value: &Value) -> Result<u64, DbErr> {
     let update = Entity::update_many()
         .col_expr(Column::Value, Expr::value(value.as_str()))
         .col_expr(Column::Version, Expr::col(Column::Version).add(1))
         .col_expr(Column::UpdatedAt, Expr::cust("UTC_TIMESTAMP(6)"))
         .filter(Column::Id.eq(current.id));
-    update.exec(session).await.map(drop)
+    Ok(update.exec(session).await?.rows_affected)
 }
 
 async fn create(session: &Session, write: &Write, value: &Value) -> Result<(), DbErr> {
@@ -188,7 +213,7 @@ async fn create(session: &Session, write: &Write, value: &Value) -> Result<(), D
 }
 
 /// The row as this transaction, which has it locked, left it.
-async fn stored(session: &Session, write: &Write, created: bool) -> Result<Option<Done>, DbErr> {
+async fn stored(session: &Session, write: &Write, created: bool) -> Result<Applied, DbErr> {
     let row = Entity::find()
         .select_only()
         .columns([
@@ -201,13 +226,14 @@ async fn stored(session: &Session, write: &Write, created: bool) -> Result<Optio
         .into_tuple()
         .one(session)
         .await?;
-    Ok(row.map(|(id, version, created_at, updated_at)| {
-        Done::Stored(Written {
+    let stored = |(id, version, created_at, updated_at)| {
+        Applied::Done(Done::Stored(Written {
             created,
             id,
             version,
             created_at,
             updated_at,
-        })
-    }))
+        }))
+    };
+    Ok(row.map_or(Applied::KeyChanged, stored))
 }

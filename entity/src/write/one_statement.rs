@@ -13,7 +13,7 @@
 //! And the builder would put them together anew for every write.
 
 use database::{Failure, Session};
-use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, QueryResult, Statement};
 
 use crate::{
     item::{
@@ -93,18 +93,27 @@ static POSTGRES: Statements = statements!(
     "created_at = now()",
     ""
 );
+/// The statements of SQLite.
+macro_rules! sqlite {
+    ($begin:literal, $end:literal) => {
+        statements!(
+            $begin,
+            "instr",
+            "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+            " RETURNING items.id, items.version, items.created_at, items.updated_at, ",
+            "version = 1",
+            $end
+        )
+    };
+}
+
 /// In a transaction, as a statement that ends by `RAISE(FAIL)` in a trigger keeps what it has done.
 ///
 /// The version tells a creation, since no trigger of SQLite can change `NEW`. It deceives only where other software has
 /// given the row that is updated the version 0.
-static SQLITE: Statements = statements!(
-    "BEGIN IMMEDIATE; ",
-    "instr",
-    "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
-    " RETURNING items.id, items.version, items.created_at, items.updated_at, ",
-    "version = 1",
-    "; COMMIT"
-);
+static SQLITE: Statements = sqlite!("BEGIN IMMEDIATE; ", "; COMMIT");
+/// Among others in a transaction that has begun.
+static SQLITE_WITHIN: Statements = sqlite!("", "");
 
 pub(super) async fn write(
     session: &Session,
@@ -137,7 +146,12 @@ async fn attempt(
     write: &Write,
     seen: &mut Option<ETag>,
 ) -> Result<Option<Done>, WriteError> {
-    let done = send(session, write, statement(session, write)).await?;
+    let done = send(
+        session,
+        write,
+        statement(session, statements(session), write),
+    )
+    .await?;
     if done.is_some() {
         return Ok(done);
     }
@@ -151,6 +165,26 @@ async fn attempt(
             insert(session, write, value).await
         }
         (_, None) => Ok(Some(Done::Missing)),
+    }
+}
+
+/// Sends the write within a transaction of SQLite, in which no other writer is.
+///
+/// # Errors
+/// The transaction, which has to be rolled back, if it is not already.
+pub(super) async fn write_within(session: &Session, write: &Write) -> Result<Done, WriteError> {
+    let row = session
+        .query_one_raw(statement(session, &SQLITE_WITHIN, write))
+        .await;
+    if let Some(done) = done(write, row.map_err(WriteError::of)?)? {
+        return Ok(done);
+    }
+    let current = find_etag(session, write.key.as_str()).await;
+    match (&write.action, current.map_err(WriteError::NotWritten)?) {
+        (Action::Create(_), Some(_)) => Ok(Done::Exists),
+        (_, Some(tag)) if !write.precondition.holds(tag) => Ok(Done::PreconditionFailed(tag)),
+        (_, None) if !write.creates() => Ok(Done::Missing),
+        _ => Err(WriteError::Ignored),
     }
 }
 
@@ -183,7 +217,12 @@ async fn send(
         let _ = session.execute_unprepared("ROLLBACK").await;
         session.forget_statements().await;
     }
-    match (&write.action, row.map_err(WriteError::of)?) {
+    done(write, row.map_err(WriteError::of)?)
+}
+
+/// What the row that a statement returned says of the write; `None` if there is none.
+fn done(write: &Write, row: Option<QueryResult>) -> Result<Option<Done>, WriteError> {
+    match (&write.action, row) {
         (_, None) => Ok(None),
         (Action::Delete, Some(_)) => Ok(Some(Done::Deleted)),
         (Action::Create(_) | Action::Update(_) | Action::Upsert(_), Some(row)) => {
@@ -200,8 +239,7 @@ fn statements(session: &Session) -> &'static Statements {
     }
 }
 
-fn statement(session: &Session, write: &Write) -> Statement {
-    let statements = statements(session);
+fn statement(session: &Session, statements: &Statements, write: &Write) -> Statement {
     let Precondition {
         if_match,
         if_none_match,

@@ -15,12 +15,15 @@
 //! The statement is raw: the builder cannot say `unnest` of several arrays `WITH ORDINALITY`, nor
 //! `DELETE … USING`.
 
-use database::{Session, statement_error};
+use database::Postgres;
 use sea_orm::sqlx::{self, Row, postgres::PgRow};
 
 use crate::{
     item::etag::ETag,
-    write::change::{Action, Done, Write, WriteError, Written, listed},
+    write::{
+        change::{Action, Done, Write, WriteError, Written, listed},
+        plain,
+    },
 };
 
 const STORE: i16 = 0;
@@ -35,7 +38,7 @@ WITH given AS MATERIALIZED (
 ), found AS MATERIALIZED (
     SELECT id, key, version FROM items WHERE key = ANY($1) ORDER BY key FOR UPDATE
 ), held AS MATERIALIZED (
-    SELECT found.id, given.value, given.action, given.place
+    SELECT found.id, given.key, given.value, given.action, given.place
     FROM given JOIN found ON found.key = given.key
     WHERE action <> 2
     AND (if_match IS NULL OR if_match = '*'
@@ -45,7 +48,8 @@ WITH given AS MATERIALIZED (
 ), updated AS (
     UPDATE items SET value = held.value, version = items.version + 1, updated_at = clock_timestamp()
     FROM held WHERE items.id = held.id AND held.action <> 3
-    RETURNING items.id, items.key, items.version, items.created_at, items.updated_at
+    RETURNING held.place, items.id / (items.key = held.key)::int AS id, items.version, items.created_at,
+        items.updated_at
 ), deleted AS (
     DELETE FROM items USING held WHERE items.id = held.id AND held.action = 3
     RETURNING items.id, items.key
@@ -55,33 +59,32 @@ WITH given AS MATERIALIZED (
     WHERE action IN (1, 2) AND NOT EXISTS (SELECT FROM found WHERE found.key = given.key)
     ORDER BY key COLLATE \"C\"
     ON CONFLICT (key) DO NOTHING
-    RETURNING id, key, version, created_at, updated_at
+    RETURNING id, key, value, version, created_at, updated_at
 ), stored AS (
-    SELECT * FROM updated UNION ALL SELECT * FROM inserted
+    SELECT * FROM updated
+    UNION ALL
+    SELECT given.place, inserted.id, inserted.version, inserted.created_at, inserted.updated_at
+    FROM inserted LEFT JOIN given ON given.key = inserted.key AND given.value = inserted.value
 )
 SELECT stored.id / (given.place IS NOT NULL)::int, stored.version, stored.created_at,
     stored.updated_at, deleted.id, found.id, found.version,
     found.id IS NULL AND EXISTS (SELECT FROM items WHERE items.key = given.key)
 FROM given
-FULL JOIN stored ON stored.key = given.key
+FULL JOIN stored ON stored.place = given.place
 LEFT JOIN deleted ON deleted.key = given.key
 LEFT JOIN found ON found.key = given.key
-ORDER BY place";
+ORDER BY given.place";
 
-/// Sends writes of different keys at once: all are done, each with its own outcome, or none.
-/// `None` is a write that was not done because another one overtook it; it must be sent again.
-///
-/// Must run to its end, as [`super::write()`] must; each of the writes must have been claimed.
-///
-/// # Errors
-/// Of all of them: [`WriteError::NotWritten`] or [`WriteError::Unknown`].
-pub async fn write_together(
-    session: &Session,
+/// See [`super::write_together`].
+pub(super) async fn write(
+    postgres: &mut Postgres,
     writes: &[&Write],
 ) -> Result<Vec<Option<Done>>, WriteError> {
-    let Some(mut postgres) = session.postgres().await else {
-        unreachable!("only PostgreSQL takes writes together");
-    };
+    let planning = postgres.plan_once(true).await;
+    planning.map_err(WriteError::NotWritten)?;
+    if let Some(done) = plain::write(postgres, writes).await {
+        return done;
+    }
     let keys: Vec<&str> = writes.iter().map(|write| write.key.as_str()).collect();
     let values: Vec<&str> = writes.iter().map(|write| write.value()).collect();
     let actions: Vec<i16> = writes.iter().map(|write| action(write)).collect();
@@ -103,14 +106,12 @@ pub async fn write_together(
         .bind(if_none_match);
     let rows = postgres.fetch_all(query).await.map_err(WriteError::of)?;
     let done = |(write, row): (&&Write, &PgRow)| done(write, row);
-    // The statement succeeded, but what it did cannot be read.
-    let unknown = |error| WriteError::Unknown(statement_error(error));
     writes
         .iter()
         .zip(&rows)
         .map(done)
         .collect::<Result<_, _>>()
-        .map_err(unknown)
+        .map_err(WriteError::unread)
 }
 
 fn action(write: &Write) -> i16 {

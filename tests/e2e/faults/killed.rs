@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 use tests::{
-    Client, Env, Kvd, item,
+    Client, Engine, Env, Kvd, item,
     load::{Load, told, until},
 };
 use tokio::time::sleep;
@@ -12,7 +12,8 @@ use crate::faults::contract::{Written, assert_as_told, assert_back, in_time, kvd
 tests::list! {
     Faults =>
         what_kvd_acknowledged_before_kill_9_is_there_and_nothing_it_refused,
-        what_the_database_acknowledged_before_kill_9_is_there_and_nothing_refused
+        what_the_database_acknowledged_before_kill_9_is_there_and_nothing_refused;
+    Only(Engine::Sqlite) => what_kvd_acknowledged_before_kill_9_is_there_and_nothing_it_refused
 }
 
 const CLIENTS: usize = 200;

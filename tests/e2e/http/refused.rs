@@ -11,9 +11,15 @@ tests::list! {
         a_write_that_a_constraint_refuses_is_database_refused;
     Only(Engine::Postgres) =>
         a_row_that_is_silently_not_stored_is_database_refused_and_no_conflict,
+        a_key_that_a_trigger_makes_anothers_is_refused,
+        a_refused_member_of_a_batch_fails_no_other_write;
+    Only(Engine::Mysql) =>
+        a_key_that_a_trigger_makes_anothers_is_refused,
+        a_trigger_that_is_replaced_refuses_nothing,
         a_refused_member_of_a_batch_fails_no_other_write;
     Only(Engine::Sqlite) =>
         a_row_that_is_silently_not_stored_is_database_refused_and_no_conflict,
+        a_trigger_meets_each_of_many_new_rows_once,
         in_whichever_way_a_trigger_raises_nothing_is_stored
 }
 
@@ -217,22 +223,10 @@ async fn a_write_that_a_constraint_refuses_is_database_refused(env: Env) {
 }
 
 async fn a_refused_member_of_a_batch_fails_no_other_write(env: Env) {
-    let kvd = env
-        .kvd()
-        .arg("--database-max-connections", "1")
-        .arg(
-            "--request-timeout",
-            setting(stretched(Duration::from_secs(5))),
-        )
-        .start()
-        .await;
+    let kvd = on_one_connection(&env).await;
     let _created = kvd.create("no", "old-no").await;
     trigger(&env, Does::Raise).await;
-    // The only connection is slow, so that the others gather behind the first.
-    let sql = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-               IF NEW.key = 'slow' THEN PERFORM pg_sleep(0.3); END IF; RETURN NEW; END $$; \
-               CREATE TRIGGER a_slow BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION slow()";
-    env.database().execute(sql).await;
+    slow_down(&env).await;
     let answers = together(40, |n| {
         let client = Client::clone(&kvd);
         async move {
@@ -251,4 +245,116 @@ async fn a_refused_member_of_a_batch_fails_no_other_write(env: Env) {
             _ => drop(answer.expect(201)),
         }
     }
+}
+
+/// Writes gather behind a slow one.
+pub(crate) async fn on_one_connection(env: &Env) -> Kvd {
+    let time = setting(stretched(Duration::from_secs(5)));
+    let kvd = env.kvd().arg("--database-max-connections", "1");
+    kvd.arg("--request-timeout", time).start().await
+}
+
+/// Two keys become one by a trigger: the write whose key it was is told what it did, the other that it was refused.
+async fn a_key_that_a_trigger_makes_anothers_is_refused(env: Env) {
+    let kvd = on_one_connection(&env).await;
+    kvd.create_all((0..10).map(|n| format!("UP-{n}"))).await;
+    match env.engine() {
+        Engine::Postgres => postgres_trigger(&env, "NEW.key = lower(NEW.key);").await,
+        Engine::Mysql | Engine::Sqlite => {
+            for event in ["INSERT", "UPDATE"] {
+                let sql = format!(
+                    "CREATE TRIGGER lower_{event} BEFORE {event} ON items FOR EACH ROW SET NEW.`key` = LOWER(NEW.`key`)"
+                );
+                env.database().execute(&sql).await;
+            }
+        }
+    }
+    slow_down(&env).await;
+    let answers = together(81, |n| write_either_case(Client::clone(&kvd), n));
+    for (kind, value, answer) in answers.await {
+        match kind {
+            0 | 1 | 4 | 5 => assert_database_refused(&answer),
+            2 | 3 => drop(answer.problem(404, "item-not-found")),
+            _ if answer.status == 409 => {}
+            _ => {
+                let told = answer.expect(201).json();
+                assert_eq!(told["value"], value);
+                let stored = kvd.get(&item(told["key"].as_str().expect("a key"))).await;
+                assert_eq!(stored.expect(200).json(), told);
+            }
+        }
+    }
+}
+
+async fn write_either_case(kvd: Client, n: usize) -> (usize, String, tests::Answer) {
+    let (kind, of, value) = (n / 10, n % 10, n.to_string());
+    let answer = match kind {
+        0 | 1 => kvd.put(&format!("/items/UP-{of}"), &value).await,
+        2 | 3 => kvd.put(&format!("/items/up-{of}"), &value).await,
+        4 | 5 => kvd.post(&format!("NEW-{of}"), &value).await,
+        6 | 7 => kvd.post(&format!("new-{of}"), &value).await,
+        _ => kvd.post("slow", &value).await,
+    };
+    (kind, value, answer)
+}
+
+/// A session goes on, whatever becomes of the triggers that it has met.
+async fn a_trigger_that_is_replaced_refuses_nothing(env: Env) {
+    let kvd = env.start().await;
+    kvd.create_all((0..10).map(|n| format!("k-{n}"))).await;
+    for table in ["first", "second", "third"] {
+        for sql in [
+            format!("CREATE TABLE {table}_seen (value LONGTEXT)"),
+            format!(
+                "CREATE OR REPLACE TRIGGER seen AFTER UPDATE ON items FOR EACH ROW \
+                 INSERT INTO {table}_seen VALUES (NEW.value)"
+            ),
+        ] {
+            env.database().execute(&sql).await;
+        }
+        let writes = together(10, |n| {
+            let client = Client::clone(&kvd);
+            async move { client.put(&format!("/items/k-{n}"), "x").await }
+        });
+        for answer in writes.await {
+            let _written = answer.expect(200);
+        }
+        let seen = format!("SELECT count(*) FROM {table}_seen");
+        assert_eq!(env.database().value::<i64>(&seen).await, 10, "{table}");
+    }
+}
+
+/// Storing the key `slow` takes its time.
+async fn slow_down(env: &Env) {
+    let sql = match env.engine() {
+        Engine::Mysql => {
+            "CREATE TRIGGER a_slow BEFORE INSERT ON items FOR EACH ROW \
+             IF NEW.`key` = 'slow' THEN DO SLEEP(0.3); END IF"
+        }
+        Engine::Postgres | Engine::Sqlite => {
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF NEW.key = 'slow' THEN PERFORM pg_sleep(0.3); END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER a_slow BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION slow()"
+        }
+    };
+    env.database().execute(sql).await;
+}
+
+async fn a_trigger_meets_each_of_many_new_rows_once(env: Env) {
+    for sql in [
+        "CREATE TABLE seen (key TEXT)",
+        "CREATE TRIGGER see BEFORE INSERT ON items BEGIN INSERT INTO seen VALUES (NEW.key); END",
+    ] {
+        env.database().execute(sql).await;
+    }
+    let kvd = env.start().await;
+    let creations = together(100, |n| {
+        let client = Client::clone(&kvd);
+        async move { client.post(&format!("k-{n}"), "x").await }
+    });
+    for answer in creations.await {
+        let _created = answer.expect(201);
+    }
+    let seen = "SELECT count(*) FROM seen";
+    assert_eq!(env.database().value::<i64>(seen).await, 100);
 }

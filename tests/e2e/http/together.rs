@@ -1,14 +1,24 @@
 //! Requests that arrive together and may be sent together: each gets its own answer, as if it had come alone.
 
-use tests::{Answer, Client, Engine, Env, item, kvd::Kvd, load::together};
+use tests::{
+    Answer, Client, Engine, Env, item,
+    kvd::Kvd,
+    load::{together, until},
+};
+
+use crate::http::refused::on_one_connection;
 
 tests::list! {
     EveryEngine =>
         writes_that_arrive_together_have_each_its_own_outcome,
+        plain_updates_have_each_its_own_outcome,
+        plain_creations_have_each_its_own_outcome,
         reads_that_arrive_together_have_each_its_own_item,
-        one_key_written_by_many_at_once_counts_every_write;
+        one_key_written_by_many_at_once_counts_every_write,
+        a_value_that_the_database_refuses_fails_no_other_write;
     Only(Engine::Postgres) =>
-        a_value_that_the_database_refuses_fails_no_other_write
+        writes_of_every_kind_are_committed_together,
+        items_of_a_table_that_has_grown_are_found_by_their_index
 }
 
 /// What is asked of a key that exists or not, and what must come of it: status, and the version that is then stored.
@@ -68,6 +78,53 @@ async fn writes_that_arrive_together_have_each_its_own_outcome(env: Env) {
                 stored.json()
             }
         };
+    }
+}
+
+const PLAIN: usize = 200;
+
+/// One of five plain writes has another outcome than the others.
+fn is_odd(n: usize) -> bool {
+    n.is_multiple_of(5)
+}
+
+async fn plain_updates_have_each_its_own_outcome(env: Env) {
+    let kvd = patient(&env).await;
+    kvd.create_all((0..PLAIN).filter(|n| !is_odd(*n)).map(key))
+        .await;
+    let updates = together(PLAIN, |n| {
+        let put = kvd.put(&item(&key(n)), &n.to_string());
+        async move { (n, put.await) }
+    });
+    for (n, answer) in updates.await {
+        if is_odd(n) {
+            answer.problem(404, "item-not-found");
+        } else {
+            let stored = kvd.get(&item(&key(n))).await.json();
+            assert_eq!(answer.expect(200).json(), stored);
+            assert_eq!(stored["version"], 2);
+            assert_eq!(stored["value"], n.to_string());
+        }
+    }
+}
+
+async fn plain_creations_have_each_its_own_outcome(env: Env) {
+    let kvd = patient(&env).await;
+    kvd.create_all((0..PLAIN).filter(|n| is_odd(*n)).map(key))
+        .await;
+    let creations = together(PLAIN, |n| {
+        let post = kvd.post(&key(n), &n.to_string());
+        async move { (n, post.await) }
+    });
+    for (n, answer) in creations.await {
+        let stored = kvd.get(&item(&key(n))).await;
+        if is_odd(n) {
+            answer.problem(409, "key-exists");
+            assert_eq!(stored.member("value"), "");
+        } else {
+            assert_eq!(answer.expect(201).json(), stored.json());
+            assert_eq!(stored.member("value"), n.to_string());
+        }
     }
 }
 
@@ -140,7 +197,13 @@ async fn one_key_written_by_many_at_once_counts_every_write(env: Env) {
 
 /// By a constraint, or a trigger, of its owner's.
 async fn a_value_that_the_database_refuses_fails_no_other_write(env: Env) {
-    let refused = "ALTER TABLE items ADD CHECK (value <> 'refused')";
+    let refused = match env.engine() {
+        Engine::Postgres | Engine::Mysql => "ALTER TABLE items ADD CHECK (value <> 'refused')",
+        Engine::Sqlite => {
+            "CREATE TRIGGER refuse BEFORE INSERT ON items WHEN NEW.value = 'refused' \
+             BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        }
+    };
     env.database().execute(refused).await;
     let kvd = patient(&env).await;
     let answers = together(200, |n| {
@@ -155,4 +218,109 @@ async fn a_value_that_the_database_refuses_fails_no_other_write(env: Env) {
             assert_eq!(answer.status, 201, "{}", answer.asked);
         }
     }
+}
+
+/// Rows of one transaction have its number.
+async fn writes_of_every_kind_are_committed_together(env: Env) {
+    const WRITES: usize = 60;
+    let kvd = on_one_connection(&env).await;
+    kvd.create_all((0..WRITES).filter(|n| n % 3 != 0).map(key))
+        .await;
+    // The first keeps the only connection until all others have arrived.
+    for sql in [
+        "CREATE TABLE gate (is_open boolean)",
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         WHILE NEW.key = 'first' AND NOT EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.01); END LOOP; \
+         RETURN NEW; END $$",
+        "CREATE TRIGGER wait BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION wait()",
+    ] {
+        env.database().execute(sql).await;
+    }
+    let calls = async |count: usize| {
+        until("so many calls have arrived", async || {
+            kvd.metric("kvd_database_calls").await == count as f64
+        })
+        .await
+    };
+    let first = tokio::spawn(kvd.post("first", "y").into_future());
+    calls(1).await;
+    let client = Client::clone(&kvd);
+    let others = tokio::spawn(together(WRITES, move |n| write_of_kind(client.clone(), n)));
+    calls(WRITES + 1).await;
+    env.database()
+        .execute("INSERT INTO gate VALUES (true)")
+        .await;
+    let _created = first.await.expect("an answer").expect(201);
+    for answer in others.await.expect("all") {
+        assert!(matches!(answer.status, 200 | 201), "{}", answer.asked);
+    }
+    let transactions = "SELECT count(DISTINCT xmin::text) FROM items WHERE value = 'x'";
+    assert_eq!(env.database().value::<i64>(transactions).await, 1);
+}
+
+async fn write_of_kind(kvd: Client, n: usize) -> Answer {
+    let path = item(&key(n));
+    match n % 3 {
+        0 => kvd.post(&key(n), "x").await,
+        1 => kvd.put(&path, "x").await,
+        _ => kvd.put(&path, "x").header("If-Match", "*").await,
+    }
+}
+
+/// What was planned while it was small would read the whole of it for each item.
+async fn items_of_a_table_that_has_grown_are_found_by_their_index(env: Env) {
+    let database = env.database();
+    // PostgreSQL itself plans anew where it has looked at a table anew.
+    for sql in [
+        "ALTER TABLE items SET (autovacuum_enabled = off)",
+        "INSERT INTO items (key, value) SELECT 'k-' || n, '' FROM generate_series(0, 9) n",
+        "ANALYZE items",
+    ] {
+        let _done = database.execute(sql).await;
+    }
+    let kvd = patient(&env).await;
+    read_and_write(&kvd).await;
+    let whole = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'items'";
+    let indexed = "SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'items'";
+    until("the small table is read as a whole", async || {
+        read_and_write(&kvd).await;
+        database.value::<i64>(whole).await > 0
+    })
+    .await;
+    let grow =
+        "INSERT INTO items (key, value) SELECT 'more-' || n, '' FROM generate_series(1, 20000) n";
+    let _done = database.execute(grow).await;
+    until("the large one is not", async || {
+        let before = (
+            database.value::<i64>(whole).await,
+            database.value::<i64>(indexed).await,
+        );
+        until("the server has counted more", async || {
+            read_and_write(&kvd).await;
+            database.value::<i64>(indexed).await > before.1
+                || database.value::<i64>(whole).await > before.0
+        })
+        .await;
+        database.value::<i64>(whole).await == before.0
+    })
+    .await;
+}
+
+/// Many at once, and one alone.
+async fn read_and_write(kvd: &Kvd) {
+    let answers = together(40, |n| {
+        let (kvd, path) = (Client::clone(kvd), item(&key(n / 4)));
+        async move {
+            if n % 2 == 0 {
+                kvd.get(&path).await
+            } else {
+                kvd.put(&path, "x").await
+            }
+        }
+    });
+    for answer in answers.await {
+        let _done = answer.expect(200);
+    }
+    let _alone = kvd.put(&item(&key(0)), "x").await.expect(200);
+    let _page = kvd.get("/items/?page_size=5&count=none").await.expect(200);
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, future::IntoFuture};
 
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use tests::{
-    Client, Engine, Env,
+    Client, Env,
     load::{together, until},
 };
 
@@ -107,8 +107,7 @@ async fn calls_sent_together_are_counted_with_their_number(env: Env) {
         "{open}, {idle}"
     );
     let writes = after["kvd_database_batch_size_sum{kind=\"write\"}"];
-    let gathers = env.engine() == Engine::Postgres;
-    assert_eq!(writes, if gathers { 50.0 } else { 0.0 });
+    assert_eq!(writes, 50.0);
 }
 
 async fn writes_that_wait_for_a_lock_are_told(env: Env) {
