@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .postgres import Postgres
+from .database import Database
 from .process import Command, Failure, Server, free_port, output_of
-from .work import PREFIX, VALUE_BYTES
+from .work import PREFIX, USUAL, Data
 from .wrk import Service
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,33 +35,32 @@ def build() -> tuple[Path, Path]:
     return TARGET / "release/kvd", TARGET / "release/kvctl"
 
 
-def fill(kvctl: Path, postgres: Postgres, database: str, count: int) -> None:
-    """A new database with so many items, as autovacuum would leave it."""
-    postgres.sql("postgres", f"CREATE DATABASE {database}")
-    env = {"DATABASE_URL": postgres.url(database)}
+def fill(kvctl: Path, database: Database, data: Data) -> None:
+    """A new database with these items."""
+    database.create(data.name)
+    env = {"DATABASE_URL": database.url(data.name)}
     output_of([kvctl, "migrate"], env=env)
-    seed = ["seed", "--prefix", PREFIX, "--count", str(count), "--value-bytes", str(VALUE_BYTES)]
+    seed = ["seed", "--prefix", PREFIX, "--count", str(data.items), "--value-bytes", str(data.value_bytes)]
     output_of([kvctl, *seed], env=env)
-    postgres.sql(database, "VACUUM (ANALYZE) items")
-    postgres.sql(database, "CHECKPOINT")
+    database.settle(data.name)
 
 
 @contextmanager
-def serve(kvd: Path, url: str, folder: Path, name: str = "kvd") -> Iterator[Service]:
+def serve(kvd: Path, database: Database, data: Data, folder: Path, name: str = "kvd") -> Iterator[Service]:
     """Everything at its default, the log too, but for the limit of requests."""
     port = free_port()
     command: Command = [kvd, "--listen", f"127.0.0.1:{port}", "--rate-limit", "0"]
-    with Server(command, folder / f"{name}.log", env={"DATABASE_URL": url}) as server:
-        service = Service(name, server, port)
+    with Server(command, folder / f"{name}.log", env={"DATABASE_URL": database.url(data.name)}) as server:
+        service = Service(name, server, port, data)
         server.wait_until(service.answers)
         yield service
 
 
-def footprint(kvd: Path, url: str, folder: Path, starts: int) -> Footprint:
+def footprint(kvd: Path, database: Database, folder: Path, starts: int) -> Footprint:
     milliseconds, resident = [], []
     for _ in range(starts):
         before = time.perf_counter()
-        with serve(kvd, url, folder) as service:
+        with serve(kvd, database, USUAL, folder) as service:
             milliseconds.append((time.perf_counter() - before) * 1000)
             # Long enough for memory that only the start needed to be given back.
             time.sleep(3)

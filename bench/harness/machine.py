@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .kvd import ROOT
-from .postgres import SETTINGS, Postgres
 from .process import Failure, output_of
 
 
-def describe(kvd: Path, built: bool, postgres: Postgres, folder: Path) -> dict[str, str]:
+def describe(kvd: Path, built: bool, folder: Path) -> dict[str, str]:
     cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
@@ -20,8 +19,6 @@ def describe(kvd: Path, built: bool, postgres: Postgres, folder: Path) -> dict[s
         "memory": f"{memory:.0f} GiB",
         "load before": f"{os.getloadavg()[0]:.2f}",
         "system": f"{platform.system()} {platform.release()}, {filesystem(folder)}",
-        "PostgreSQL": postgres.sql("postgres", "SHOW server_version"),
-        "its settings": ", ".join(f"{name}={value}" for name, value in SETTINGS.items()),
         "wrk": wrk_version(),
         "kvd": output_of([kvd, "--version"]).strip() + (revision() if built else ""),
     }

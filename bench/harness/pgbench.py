@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .postgres import Postgres
 from .process import Command, Failure, output_of
-from .work import FIRST_KEY, ITEMS, VALUE, Sample, Work
+from .work import FIRST_KEY, PGBENCH, Data, Sample, Work
 
 SCRIPTS = Path(__file__).parent.parent / "pgbench"
 COUNTED = re.compile(
@@ -20,11 +20,11 @@ COUNTED = re.compile(
 class Pgbench:
     """`pgbench -M prepared` on a database."""
 
-    name = "pgbench"
+    name = PGBENCH
 
-    def __init__(self, postgres: Postgres, database: str, folder: Path) -> None:
+    def __init__(self, postgres: Postgres, data: Data, folder: Path) -> None:
         self.postgres = postgres
-        self.database = database
+        self.data = data
         self.folder = folder
 
     def run(self, work: Work, threads: int, seconds: int) -> Sample:
@@ -34,14 +34,18 @@ class Pgbench:
     def count(self, seconds: int) -> Sample:
         return self.script("count", 1, 1, seconds, sampling_rate=1)
 
+    def processor_seconds(self) -> float:
+        """It is no service: what it uses is not looked at."""
+        return 0
+
     def script(self, name: str, connections: int, threads: int, seconds: int, sampling_rate: float) -> Sample:
-        variables = {"first": FIRST_KEY, "last": FIRST_KEY + ITEMS - 1, "value": VALUE}
+        variables = {"first": FIRST_KEY, "last": FIRST_KEY + self.data.items - 1, "value": "v" * self.data.value_bytes}
         command: Command = [
             *(self.postgres.programs / "pgbench", "-n", "-M", "prepared", "-f", SCRIPTS / f"{name}.sql"),
             *("-c", str(connections), "-j", str(threads)),
             *("-l", f"--log-prefix={self.folder / 'pgbench_log'}", f"--sampling-rate={sampling_rate}"),
             *(argument for name, value in variables.items() for argument in ("-D", f"{name}={value}")),
-            self.database,
+            self.data.name,
         ]
         # The time to connect, about 5 ms each, is part of a run but not of its rate. A busy machine may need more.
         for connecting in (1 + connections // 50, 20, 60):

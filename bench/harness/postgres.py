@@ -1,7 +1,6 @@
 """A private PostgreSQL in a folder of its own."""
 
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .process import Command, Failure, Server, free_port, output_of
+from .process import Command, Failure, Server, free_port, output_of, unprivileged_user
 
 PROGRAMS = ("initdb", "postgres", "pg_isready", "psql", "pgbench")
 # As in production, but for two: nothing runs by itself in the middle of a round. Checkpoints are put off beyond the
@@ -31,7 +30,8 @@ SETTINGS = {
 class Postgres:
     """A running server and its superuser."""
 
-    def __init__(self, programs: Path, port: int, password: str) -> None:
+    def __init__(self, server: Server, programs: Path, port: int, password: str) -> None:
+        self.server = server
         self.programs = programs
         self.port = port
         self.env = {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": "kvd", "PGPASSWORD": password}
@@ -43,6 +43,23 @@ class Postgres:
         psql: Command = [self.programs / "psql", "-X", "-q", "-A", "-t", "-d", database, "-c", statement]
         return output_of(psql, env=self.env).strip()
 
+    def create(self, database: str) -> None:
+        self.sql("postgres", f"CREATE DATABASE {database}")
+
+    def settle(self, database: str) -> None:
+        """As autovacuum would leave it."""
+        self.sql(database, "VACUUM (ANALYZE) items")
+
+    def versions(self, database: str) -> int:
+        return int(self.sql(database, "SELECT sum(version) FROM items"))
+
+    def processor_seconds(self) -> float:
+        return self.server.processor_seconds()
+
+    def describe(self) -> dict[str, str]:
+        settings = ", ".join(f"{name}={value}" for name, value in SETTINGS.items())
+        return {"PostgreSQL": self.sql("postgres", "SHOW server_version"), "PostgreSQL's settings": settings}
+
     def answers(self) -> bool:
         ready: Command = [self.programs / "pg_isready", "-q"]
         return subprocess.run(ready, env=os.environ | self.env).returncode == 0
@@ -52,7 +69,7 @@ class Postgres:
 def private_postgres(folder: Path) -> Iterator[Postgres]:
     """Makes a cluster below `folder` and runs it on a free port of the loopback interface."""
     programs = find_programs()
-    user = unprivileged_user()
+    user = unprivileged_user("postgres")
     home = folder / "postgres"
     home.mkdir(mode=0o700)
     password = secrets.token_hex(16)
@@ -70,11 +87,12 @@ def private_postgres(folder: Path) -> Iterator[Postgres]:
         if making.process.wait() != 0:
             raise Failure(f"initdb failed\n{making.log.read_text()}")
 
-    postgres = Postgres(programs, free_port(), password)
-    settings = SETTINGS | {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": str(postgres.port)}
+    port = free_port()
+    settings = SETTINGS | {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": str(port)}
     command: Command = [programs / "postgres", "-D", data, *(f"--{name}={value}" for name, value in settings.items())]
     # SIGINT: end all sessions, and stop.
     with Server(command, folder / "postgres.log", user=user, stop=signal.SIGINT) as server:
+        postgres = Postgres(server, programs, port, password)
         server.wait_until(postgres.answers)
         yield postgres
 
@@ -87,11 +105,3 @@ def find_programs() -> Path:
         if all(shutil.which(name, path=str(folder)) for name in PROGRAMS):
             return folder
     raise Failure(f"no PostgreSQL ({', '.join(PROGRAMS)}) found: apt-get install postgresql")
-
-
-def unprivileged_user() -> str | None:
-    """PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return None
-    users = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in users else "nobody"

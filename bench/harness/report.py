@@ -4,13 +4,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from . import peers
 from .kvd import Footprint
-from .pgbench import Pgbench
-from .rounds import Plan, Round
-from .work import Sample, Work
+from .rounds import COUNT, LISTERS, Plan, Round
+from .work import PGBENCH, PLAIN, Sample, Work
 
 MIB = 2**20
+LIST = f"list-{LISTERS}"
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Results:
     machine: dict[str, str]
     plan: Plan
     rounds: list[Round]
-    footprint: Footprint
+    footprint: Footprint | None
     peak_bytes: int
 
     def subjects(self, work: str) -> list[str]:
@@ -32,6 +31,13 @@ class Results:
     def median(self, work: str, subject: str, of: Callable[[Sample], float]) -> float:
         return statistics.median(self.values(work, subject, of))
 
+    def used(self, work: str, subject: str) -> list[str]:
+        """Microseconds of the processors for a request: the subject's own, its database's."""
+        rounds = [round for round in self.rounds if (round.work, round.subject) == (work, subject)]
+        own = statistics.median(round.subject_microseconds for round in rounds)
+        database = statistics.median(round.database_microseconds for round in rounds)
+        return [f"{microseconds:.0f}" if microseconds else "" for microseconds in (own, database)]
+
 
 def markdown(results: Results, works: Sequence[Work]) -> str:
     names = {round.work for round in results.rounds}
@@ -41,27 +47,29 @@ def markdown(results: Results, works: Sequence[Work]) -> str:
     ]
     if works:
         parts += ["## Rates", rate_table(results, works), "## Latencies", latency_table(results, works)]
-    if names & {"cursor-first", "page-counted"}:
-        parts += ["## Lists of 1 000 000 items, one connection", list_table(results, names)]
-    parts += ["## Footprint", footprint_table(results)]
+    if names & {"cursor-first", "page-counted", LIST}:
+        parts += ["## Lists of 1 000 000 items", list_table(results, names)]
+    if results.footprint:
+        parts += ["## Footprint", footprint_table(results, results.footprint)]
     return "\n\n".join(parts) + "\n"
 
 
 def rate_table(results: Results, works: Sequence[Work]) -> str:
-    """Requests and transactions in a second; in brackets the lowest and highest ratio of one round."""
+    """Requests and transactions in a second, processor time for each of them, and ratios; in brackets the lowest and
+    highest of one round."""
     rows = []
     for work in works:
         for subject in results.subjects(work.name):
             row = [work.name, subject, number(results.median(work.name, subject, rate))]
-            row += [str(threads(results, work.name, subject))]
+            row += [str(threads(results, work.name, subject)), *results.used(work.name, subject)]
             if subject == "kvd":
                 row += ["", ""]
             else:
-                goal = {Pgbench.name: work.goal, peers.NAME: work.peer_goal}.get(subject)
                 ratio = results.median(work.name, "kvd", rate) / results.median(work.name, subject, rate)
-                row += [f"{ratio:.2f} ({spread(results, work.name, subject)})", at_least(ratio, goal)]
+                goal = at_least(ratio, work.goals.get(subject))
+                row += [f"{ratio:.2f} ({spread(results, work.name, subject)})", goal]
             rows.append(row)
-    return table(["work", "subject", "a second", "threads", "kvd is × as fast", "goal"], rows)
+    return table(["work", "subject", "a second", "threads", "own µs", "database µs", "kvd is × as fast", "goal"], rows)
 
 
 def spread(results: Results, work: str, subject: str) -> str:
@@ -97,18 +105,27 @@ def list_table(results: Results, names: set[str]) -> str:
             ["last against first", f"{last / first:.2f} ×", at_most(last / first, 1.2, "×")],
         ]
     if "page-counted" in names:
-        uncounted, counted, count = latency("page-uncounted"), latency("page-counted"), latency("count", Pgbench.name)
+        uncounted, counted, count = latency("page-uncounted"), latency("page-counted"), latency(COUNT, PGBENCH)
         rows += [
             ["page 10 000 of 10, `count=none`", f"{uncounted:.2f} ms", ""],
             ["page 10 000 of 10, with the count", f"{counted:.2f} ms", ""],
-            ["`SELECT count(*)` by pgbench", f"{count:.2f} ms", ""],
             ["page 10 000 beside the count", f"{counted - count:.2f} ms", at_most(counted - count, 25, "ms")],
         ]
-    return table(["work", "p50", "goal"], rows)
+    if LIST in names:
+        for subject in results.subjects(LIST):
+            listed = results.median(LIST, subject, rate)
+            rows.append([f"first page with its total, {LISTERS} at once, {subject}", f"{listed:.1f} a second", ""])
+        latest = results.median(LIST, "kvd", high_latency)
+        if PLAIN in results.subjects(LIST):
+            ratio = results.median(LIST, "kvd", rate) / results.median(LIST, PLAIN, rate)
+            rows.append(["… kvd is × as fast", f"{ratio:.1f}", at_least(ratio, 15)])
+        rows.append(["… its p99", f"{latest:.1f} ms", at_most(latest, 3 * latency(COUNT, PGBENCH), "ms")])
+    if COUNT in names:
+        rows.append(["`SELECT count(*)` by pgbench", f"{latency(COUNT, PGBENCH):.2f} ms", ""])
+    return table(["work", "p50 unless said", "goal"], rows)
 
 
-def footprint_table(results: Results) -> str:
-    footprint = results.footprint
+def footprint_table(results: Results, footprint: Footprint) -> str:
     start, idle, binary = footprint.start_milliseconds, footprint.idle_bytes / MIB, footprint.binary_bytes / MIB
     peak = results.peak_bytes / MIB
     rows = [
@@ -137,7 +154,7 @@ def at_least(value: float, goal: float | None) -> str:
 
 
 def at_most(value: float, goal: float, unit: str) -> str:
-    return f"{goal:g} {unit} at most: {'met' if value <= goal else 'not met'}"
+    return f"{goal:.3g} {unit} at most: {'met' if value <= goal else 'not met'}"
 
 
 def number(value: float) -> str:

@@ -1,28 +1,33 @@
 """Alternating rounds, so that whatever else the machine does hits everybody."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from .database import Database
 from .pgbench import Pgbench
-from .postgres import Postgres
 from .process import Failure
 from .work import DEEP_ITEMS, Sample, Subject, Work
 from .wrk import Service
 
 CURSOR_PAGE_SIZE = 100
 DEEP_PAGE = "/items/?page=10000&page_size=10"
+FIRST_PAGE = "/items"
+LISTERS = 64
+COUNT = "count"
 
 
 @dataclass(frozen=True)
 class Round:
-    """One run of one subject."""
+    """One run of one subject. Of the processors it and its database used so many microseconds for each request."""
 
     number: int
     work: str
     subject: str
     threads: int
     sample: Sample
+    subject_microseconds: float
+    database_microseconds: float
 
 
 @dataclass(frozen=True)
@@ -31,46 +36,91 @@ class Plan:
 
     rounds: int
     seconds: int
+    # Whether short runs come first, which warm up and choose the threads of the load generators.
+    warm_up: bool
 
 
-def item_rounds(
-    plan: Plan, works: Sequence[Work], subjects: Sequence[Subject], postgres: Postgres, database: str
-) -> Iterator[Round]:
-    """Every subject does every work, round after round."""
+class Rounds:
+    """The rounds of works on one database."""
 
-    def run(subject: Subject, work: Work, threads: int, seconds: int) -> Sample:
-        """Every run finds the table alike, whoever wrote to it before."""
-        postgres.sql(database, "VACUUM items")
+    def __init__(self, plan: Plan, database: Database, name: str) -> None:
+        self.plan = plan
+        self.database = database
+        self.name = name
+
+    def of_items(self, works: Sequence[Work], subjects: Sequence[Subject]) -> Iterator[Round]:
+        """Every subject does every work that it takes part in, round after round."""
+        pairs = [(work, subject) for work in works for subject in subjects if subject.name not in work.left_out]
+        chosen = [(work, subject, self.faster_threads(subject, work)) for work, subject in pairs]
+        for number in range(1, self.plan.rounds + 1):
+            for work, subject, threads in chosen:
+
+                def run(work: Work = work, subject: Subject = subject, threads: int = threads) -> Sample:
+                    return self.run(subject, work, threads, self.plan.seconds)
+
+                self.database.settle(self.name)
+                yield self.measured(number, work.name, subject, threads, run)
+
+    def run(self, subject: Subject, work: Work, threads: int, seconds: int) -> Sample:
         if work.operation == "get":
             return subject.run(work, threads, seconds)
-        before = written(postgres, database)
+        before = self.database.versions(self.name)
         sample = subject.run(work, threads, seconds)
-        if written(postgres, database) - before < sample.done:
+        if self.database.versions(self.name) - before < sample.done:
             raise Failure(f"{subject.name} acknowledged writes it did not do")
         return sample
 
-    def faster_threads(subject: Subject, work: Work) -> int:
+    def faster_threads(self, subject: Subject, work: Work) -> int:
         """How many threads of the load generator serve the subject better; also its warm-up."""
+        if not self.plan.warm_up:
+            return 2 if work.connections >= 64 else 1
         candidates = (1, 2) if work.connections > 1 else (1,)
         rates: dict[int, list[float]] = {threads: [] for threads in candidates}
-        for _ in range(min(plan.rounds, 3)):
+        for _ in range(min(self.plan.rounds, 3)):
             for threads in candidates:
-                rates[threads].append(run(subject, work, threads, max(plan.seconds // 4, 1)).rate)
+                self.database.settle(self.name)
+                sample = self.run(subject, work, threads, max(self.plan.seconds // 4, 1))
+                rates[threads].append(sample.rate)
         return max(candidates, key=lambda threads: statistics.median(rates[threads]))
 
-    chosen = [(work, subject, faster_threads(subject, work)) for work in works for subject in subjects]
-    for number in range(1, plan.rounds + 1):
-        for work, subject, threads in chosen:
-            yield Round(number, work.name, subject.name, threads, run(subject, work, threads, plan.seconds))
+    def measured(self, number: int, work: str, subject: Subject, threads: int, run: Callable[[], Sample]) -> Round:
+        """A run, and what it used of the processors. Sums of the versions are part of it, of some milliseconds."""
+        before = subject.processor_seconds(), self.database.processor_seconds()
+        sample = run()
+        after = subject.processor_seconds(), self.database.processor_seconds()
+        if not sample.done:
+            raise Failure(f"{subject.name} did nothing of {work} in time")
+        used = [(end - begin) * 1_000_000 / sample.done for begin, end in zip(before, after, strict=True)]
+        return Round(number, work, subject.name, threads, sample, *used)
+
+    def of_lists(self, only: Sequence[str], kvd: Service, plain: Service | None, pgbench: Pgbench) -> Iterator[Round]:
+        """Lists of many items: over one connection, where the latency counts, and many at once."""
+        paths = one_by_one(only, kvd)
+        listers = [service for service in (kvd, plain) if service] if "list" in only else []
+        for lister in listers:
+            _, page = lister.get(FIRST_PAGE)
+            if page["total"] != DEEP_ITEMS or len(page["items"]) != 10:
+                raise Failure(f"{lister.name} gave a wrong page: {page}")
+        for number in range(1, self.plan.rounds + 1):
+            for name, path in paths.items():
+                yield self.repeated(number, name, kvd, path, 1)
+            for lister in listers:
+                yield self.repeated(number, f"list-{LISTERS}", lister, FIRST_PAGE, LISTERS)
+            if "page" in only or listers:
+                yield self.measured(number, COUNT, pgbench, 1, lambda: pgbench.count(self.plan.seconds))
+
+    def repeated(self, number: int, name: str, service: Service, path: str, connections: int) -> Round:
+        # Each of many lists with a total may wait for some seconds.
+        seconds = self.plan.seconds if connections == 1 else max(self.plan.seconds, 10)
+
+        def run() -> Sample:
+            return service.repeat(path, connections, seconds)
+
+        return self.measured(number, name, service, 1, run)
 
 
-def written(postgres: Postgres, database: str) -> int:
-    """Every write of an item raises its version by one."""
-    return int(postgres.sql(database, "SELECT sum(version) FROM items"))
-
-
-def list_rounds(plan: Plan, only: Sequence[str], kvd: Service, pgbench: Pgbench) -> Iterator[Round]:
-    """Lists of many items, over one connection: what counts is the latency."""
+def one_by_one(only: Sequence[str], kvd: Service) -> dict[str, str]:
+    """The lists that one connection asks for, by their names."""
     paths = {}
     if "cursor" in only:
         last = f"/items/?page={DEEP_ITEMS // CURSOR_PAGE_SIZE - 1}&page_size={CURSOR_PAGE_SIZE}&count=none"
@@ -83,9 +133,5 @@ def list_rounds(plan: Plan, only: Sequence[str], kvd: Service, pgbench: Pgbench)
         _, page = kvd.get(path)
         if len(page["items"]) != (CURSOR_PAGE_SIZE if "cursor" in path else 10):
             raise Failure(f"{kvd.name} gave a wrong page for {path}")
-        kvd.latency(path, 1)
-    for number in range(1, plan.rounds + 1):
-        for name, path in paths.items():
-            yield Round(number, name, kvd.name, 1, kvd.latency(path, plan.seconds))
-        if "page" in only:
-            yield Round(number, "count", pgbench.name, 1, pgbench.count(plan.seconds))
+        kvd.repeat(path, 1, 1)
+    return paths

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .process import Failure, Server, output_of
-from .work import FIRST_KEY, ITEMS, VALUE, VALUE_BYTES, Sample, Work
+from .work import FIRST_KEY, Data, Sample, Work
 
 SCRIPTS = Path(__file__).parent.parent / "wrk"
 
@@ -14,20 +14,24 @@ SCRIPTS = Path(__file__).parent.parent / "wrk"
 class Service:
     """A server on a port of the loopback interface."""
 
-    def __init__(self, name: str, server: Server, port: int) -> None:
+    def __init__(self, name: str, server: Server, port: int, data: Data) -> None:
         self.name = name
         self.server = server
+        self.data = data
         self.port = port
 
     def run(self, work: Work, threads: int, seconds: int) -> Sample:
-        arguments = [work.operation.upper(), str(FIRST_KEY), str(ITEMS)]
+        arguments = [work.operation.upper(), str(FIRST_KEY), str(self.data.items)]
         if work.operation == "put":
-            arguments.append(VALUE)
+            arguments.append(str(self.data.value_bytes))
         return self.load("items.lua", "/", arguments, work.connections, threads, seconds)
 
-    def latency(self, path: str, seconds: int) -> Sample:
-        """One path over one connection."""
-        return self.load("report.lua", path, [], 1, 1, seconds)
+    def repeat(self, path: str, connections: int, seconds: int) -> Sample:
+        """One path over and over."""
+        return self.load("report.lua", path, [], connections, 1, seconds)
+
+    def processor_seconds(self) -> float:
+        return self.server.processor_seconds()
 
     def load(
         self, script: str, path: str, arguments: list[str], connections: int, threads: int, seconds: int
@@ -41,7 +45,7 @@ class Service:
         counted = json.loads(text.splitlines()[-1])
         # wrk counts a status above 399. Anything else that is no item is far smaller than one.
         errors = sum(counted[kind] for kind in ("status", "connect", "read", "write", "timeout"))
-        if errors or counted["bytes"] < counted["requests"] * VALUE_BYTES:
+        if errors or counted["bytes"] < counted["requests"] * self.data.value_bytes:
             raise Failure(f"{self.name} gave wrong answers\n{text}")
         rate = counted["requests"] / counted["microseconds"] * 1_000_000
         return Sample(counted["requests"], rate, counted["p50"] / 1000, counted["p99"] / 1000)
@@ -68,5 +72,5 @@ class Service:
         """An item has to look like one before it is worth being fast."""
         _, item = self.get(f"/items/{FIRST_KEY}")
         key, value, version = item["key"], item["value"], item["version"]
-        if key != str(FIRST_KEY) or len(value) != VALUE_BYTES or version < 1:
+        if key != str(FIRST_KEY) or len(value) != self.data.value_bytes or version < 1:
             raise Failure(f"{self.name} gave a wrong item: {item}")

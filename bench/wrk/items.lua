@@ -1,4 +1,4 @@
--- Items in random order. Arguments: the method, the first key, how many keys, and for PUT the value.
+-- Items in random order. Arguments: the method, the first key, how many keys, and for PUT the bytes of the value.
 require("report")
 
 local threads = 0
@@ -9,11 +9,11 @@ function setup(thread)
 end
 
 function init(arguments)
-  local method, value = arguments[1], arguments[4]
+  local method, bytes = arguments[1], tonumber(arguments[4])
   first, count = tonumber(arguments[2]), tonumber(arguments[3])
   local body, headers
-  if value then
-    body, headers = '{"value":"' .. value .. '"}', { ["Content-Type"] = "application/json" }
+  if bytes then
+    body, headers = '{"value":"' .. ("v"):rep(bytes) .. '"}', { ["Content-Type"] = "application/json" }
   end
   before, after = wrk.format(method, "/items/KEY", headers, body):match("^(.-)KEY(.*)$")
   requests = {}
