@@ -50,7 +50,7 @@ impl<C: Call> BatchQueue<C> {
     pub(super) fn add(&self, call: C) -> Option<Batch<C>> {
         let state = &mut *self.state();
         state.waiting.push_back(call);
-        state.under_way.beside(state.waiting.len());
+        state.under_way.note_waiting(state.waiting.len());
         self.next(state, Instant::now())
     }
 
@@ -111,11 +111,13 @@ impl<C: Call> BatchQueue<C> {
         let Some(oldest) = state.under_way.sent().next() else {
             return true;
         };
-        let beside = self.limits.beside.unwrap_or(state.under_way.half());
-        let enough =
-            state.under_way.batches() < self.limits.at_once && state.waiting.len() >= beside;
+        let beside = self
+            .limits
+            .beside
+            .unwrap_or(state.under_way.half_of_calls());
+        let enough = state.under_way.count() < self.limits.at_once && state.waiting.len() >= beside;
         let late = now.duration_since(oldest) >= LATE;
-        state.under_way.batches() < self.limits.batches && (enough || late)
+        state.under_way.count() < self.limits.batches && (enough || late)
     }
 
     fn next(&self, state: &mut QueueState<C>, now: Instant) -> Option<Batch<C>> {

@@ -19,7 +19,7 @@ struct SentBatch {
 }
 
 impl UnderWay {
-    /// Takes note of a batch of so many calls, and gives it a ticket.
+    /// Adds a batch that goes out now, and returns the ticket by which it ends.
     pub(super) fn start(&mut self, calls: usize, now: Instant) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
@@ -36,18 +36,18 @@ impl UnderWay {
         self.most_calls -= self.most_calls.div_ceil(16);
     }
 
-    /// Takes note that so many calls wait beside those that are under way.
-    pub(super) fn beside(&mut self, waiting: usize) {
+    /// Remembers how many calls there are now, if that is the most.
+    pub(super) fn note_waiting(&mut self, waiting: usize) {
         let under_way: usize = self.batches.iter().map(|batch| batch.calls).sum();
         self.most_calls = self.most_calls.max(waiting + under_way);
     }
 
     /// Half of all calls that there have been at once lately.
-    pub(super) fn half(&self) -> usize {
+    pub(super) fn half_of_calls(&self) -> usize {
         self.most_calls.div_ceil(2)
     }
 
-    pub(super) fn batches(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.batches.len()
     }
 
