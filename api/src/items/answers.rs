@@ -92,7 +92,8 @@ pub struct ListedItemBody {
 #[oai(rename = "Page")]
 pub struct PageBody {
     pub items: Vec<ListedItemBody>,
-    /// All items of the prefix; `null` if they were not counted.
+    /// All items of the prefix at one moment, which may be another than that of the items, and never less than these
+    /// prove; `null` if they were not counted.
     pub total: Option<u64>,
     /// `null` in a walk by cursor.
     pub page: Option<u64>,
@@ -104,15 +105,15 @@ pub struct PageBody {
 }
 
 impl PageBody {
-    pub fn new(page: Page, paging: &Paging, size: u64) -> Self {
+    pub fn new(page: Page, total: Option<u64>, paging: &Paging, size: u64) -> Self {
         Self {
-            total: page.total,
+            total,
             page: match paging {
                 Paging::Page(number) => Some(*number),
                 Paging::Walk(_) => None,
             },
             page_size: size,
-            total_pages: page.total.map(|total| total.div_ceil(size)),
+            total_pages: total.map(|total| total.div_ceil(size)),
             next_cursor: page.next.as_ref().map(Cursor::encode),
             items: page.items.into_iter().map(ListedItemBody::from).collect(),
         }

@@ -1,4 +1,4 @@
-//! The five operations on items. Each handler reads its parameters, makes one call and maps its outcome.
+//! The five operations on items. Each handler reads its parameters, calls the store and maps the outcome.
 //!
 //! - `parameters`, and what the bodies hold (`answers`).
 //! - `item_reads`: single items. `paging`, `page_reads` and `page_text`: the pages of a list. Both in bounded
@@ -27,6 +27,7 @@ use self::{
     item_reads::ItemReads,
     operations::{CreateItem, DeleteItem, GetItem, ListItems, Tag, UpdateItem},
     page_reads::PageReads,
+    page_text::PageText,
     paging::{PageRequest, Paging},
     parameters::{Count, IfMatch, IfNoneMatch, PageNumber, PageSize, Walk},
 };
@@ -37,7 +38,7 @@ pub(crate) use self::{
 };
 use crate::{
     http::{Arrival, Failed, Json, MemoryBudget, Param, Problem, Reservation},
-    store::{KeptMemory, Store, StoreSettings},
+    store::{Error, KeptMemory, Store, StoreSettings},
 };
 
 #[derive(Clone)]
@@ -51,7 +52,7 @@ pub(crate) struct Items {
 impl Items {
     pub(crate) fn new(store: Store, memory: MemoryBudget, settings: &StoreSettings) -> Self {
         Self {
-            pages: PageReads::new(store.clone(), memory.clone(), settings),
+            pages: PageReads::new(store.clone(), memory.clone()),
             reads: ItemReads {
                 reads: store.reads().clone(),
                 memory,
@@ -228,22 +229,55 @@ impl Items {
     ) -> Result<Listed, Failed<ListItems>> {
         let PageSize(size) = page_size;
         let paging = Paging::new(page, walk, &prefix)?;
-        let exact = matches!(paging, Paging::Page(_));
+        let by_number = matches!(paging, Paging::Page(_));
+        let counts = count.map_or(by_number, |count| count == Count::Exact);
         let listing = Listing {
             start: paging.start(size),
             prefix,
             limit: size,
             keys_only,
-            count: count.map_or(exact, |count| count == Count::Exact),
         };
-        let request = PageRequest { listing, paging };
-        let page = self.pages.read(request.clone(), *arrival).await?;
+        let mut request = PageRequest {
+            listing,
+            paging,
+            total: None,
+        };
+        let page = if counts {
+            self.page_with_total(&mut request, *arrival).await?
+        } else {
+            self.pages.read(request.clone(), *arrival).await?
+        };
         let link = paging::link(&request, count, page.total, page.next.as_ref());
         Ok(Listed::Listed(page.text.into(), link))
     }
 }
 
 impl Items {
+    async fn page_with_total(
+        &self,
+        request: &mut PageRequest,
+        arrival: Arrival,
+    ) -> Result<PageText, Error> {
+        let page = self.counted_page(request, arrival).await?;
+        // So many items came after the count that what the page proves may never have been the total.
+        if page.next.is_some() && page.total > request.total {
+            return self.counted_page(request, arrival).await;
+        }
+        Ok(page)
+    }
+
+    /// Counts, and then reads the page.
+    async fn counted_page(
+        &self,
+        request: &mut PageRequest,
+        arrival: Arrival,
+    ) -> Result<PageText, Error> {
+        let counts = self.store.counts();
+        let total = counts.total(&request.listing.prefix, arrival.deadline);
+        request.total = Some(total.await?);
+        self.pages.read(request.clone(), arrival).await
+    }
+
     fn value(&self, text: String) -> Result<Value, Problem> {
         Ok(Value::new(text, self.max_value_bytes)?)
     }

@@ -1,5 +1,5 @@
-//! Reads of pages, which may be large and slow. All those being read share a part of the connections. A
-//! request for a page that is already asked for, and not being read yet, gets the same one.
+//! Reads of pages, which may be large and slow. A request for a page that is already asked for, and not being
+//! read yet, gets the same one.
 //!
 //! Of a page, small values come at once. If there are larger ones, only their sizes come: then memory is
 //! reserved for exactly this page, and it is read once more. A small page is one for all clients; a large
@@ -15,18 +15,15 @@ use std::{
 use database::Session;
 use entity::read::{Listing, Page, list};
 use sea_orm::DbErr;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Instant, timeout_at},
-};
+use tokio::time::Instant;
 
 use super::{
-    page_text::{PageNeed, PageText, proven_total},
+    page_text::{PageNeed, PageText},
     paging::PageRequest,
 };
 use crate::{
     http::{Arrival, MemoryBudget, Reservation, client_network, is_exempt},
-    store::{Error, ReadQuery, Reply, RequestTime, Store, StoreSettings},
+    store::{Asker, Error, ListTurn, ReadQuery, Reply, SharedReads, Store},
 };
 
 /// The most bytes of all values that come with a page at once: no memory is reserved for those, so only
@@ -39,11 +36,7 @@ pub(super) struct PageReads(Arc<PageReader>);
 struct PageReader {
     store: Store,
     memory: MemoryBudget,
-    /// The right to read a page, for a part of the connections.
-    turns: Semaphore,
-    time: RequestTime,
-    /// The requests for each page that is not being read yet.
-    waiting: Mutex<HashMap<PageRequest, Vec<Asker>>>,
+    pages: SharedReads<PageRequest, PageAsker>,
     /// The requests for each large page, of each client for itself.
     large: Mutex<HashMap<(IpAddr, PageRequest), LargePage>>,
 }
@@ -55,9 +48,21 @@ struct LargePage {
 }
 
 /// A client that asks for a page.
-struct Asker {
+struct PageAsker {
     client: IpAddr,
     reply: Reply<PageText>,
+}
+
+impl Asker for PageAsker {
+    type Answer = PageText;
+
+    fn reply(&self) -> &Reply<PageText> {
+        &self.reply
+    }
+
+    fn into_reply(self) -> Reply<PageText> {
+        self.reply
+    }
 }
 
 /// A listing, and the size in bytes beyond which a value stays in the database.
@@ -74,14 +79,11 @@ impl ReadQuery for BoundedListing<'_> {
 }
 
 impl PageReads {
-    pub(super) fn new(store: Store, memory: MemoryBudget, settings: &StoreSettings) -> Self {
+    pub(super) fn new(store: Store, memory: MemoryBudget) -> Self {
         Self(Arc::new(PageReader {
+            pages: SharedReads::new(store.list_turns().clone()),
             store,
             memory,
-            // The other half is for single items.
-            turns: Semaphore::new((settings.connections as usize / 2).max(1)),
-            time: settings.time,
-            waiting: Mutex::default(),
             large: Mutex::default(),
         }))
     }
@@ -98,8 +100,8 @@ impl PageReads {
         let reader = &self.0;
         let submit = |reply| {
             let client = client_network(client);
-            if reader.join(&request, Asker { client, reply }) {
-                tokio::spawn(reader.clone().serve(request, deadline));
+            if reader.pages.join(&request, PageAsker { client, reply }) {
+                reader.start(request);
             }
         };
         reader.store.sessions().call(deadline, submit).await
@@ -107,39 +109,21 @@ impl PageReads {
 }
 
 impl PageReader {
-    /// Whether this is the first request that waits for the page.
-    fn join(&self, request: &PageRequest, asker: Asker) -> bool {
-        within(&self.waiting, |waiting| {
-            match waiting.entry(request.clone()) {
-                Entry::Occupied(mut askers) => {
-                    askers.get_mut().push(asker);
-                    false
-                }
-                Entry::Vacant(place) => {
-                    place.insert(vec![asker]);
-                    true
-                }
-            }
-        })
+    fn start(self: &Arc<Self>, request: PageRequest) {
+        tokio::spawn(self.clone().serve(request));
     }
 
-    async fn serve(self: Arc<Self>, request: PageRequest, deadline: Instant) {
-        let turn = self.turn(deadline).await;
-        // A request that comes from here on waits for a later page: a read is sent after its request
-        // arrived.
-        let mut askers =
-            within(&self.waiting, |waiting| waiting.remove(&request)).unwrap_or_default();
-        askers.retain(|asker| !asker.reply.is_gone());
-        if askers.is_empty() {
-            return;
+    async fn serve(self: Arc<Self>, request: PageRequest) {
+        let begun = self.pages.begin(&request).await;
+        if self.pages.next(&request) {
+            self.start(request.clone());
         }
-        let most = MOST_SMALL_VALUES / usize::try_from(request.listing.limit).unwrap_or(usize::MAX);
-        let page = match turn {
-            Ok(turn) => self.page(&request.listing, most, turn).await,
-            Err(error) => Err(error),
+        let Some((askers, turn)) = begun else {
+            return;
         };
-        match page {
-            Ok(page) => self.answer(&request, page, askers, deadline),
+        let most = MOST_SMALL_VALUES / usize::try_from(request.listing.limit).unwrap_or(usize::MAX);
+        match self.page(&request.listing, most, turn).await {
+            Ok(page) => self.answer(&request, page, askers),
             Err(error) => {
                 for asker in askers {
                     asker.reply.failed(error.clone());
@@ -149,13 +133,7 @@ impl PageReader {
     }
 
     /// Gives each client its answer, or has it wait for the memory for it.
-    fn answer(
-        self: &Arc<Self>,
-        request: &PageRequest,
-        page: Page,
-        askers: Vec<Asker>,
-        deadline: Instant,
-    ) {
+    fn answer(self: &Arc<Self>, request: &PageRequest, page: Page, askers: Vec<PageAsker>) {
         let (text, need) = match page.left_out {
             None => {
                 let (text, need) = PageText::small(page, request);
@@ -170,7 +148,7 @@ impl PageReader {
                         reply.done(text.clone());
                     }
                 }
-                None => self.wait(client, request, need, replies, deadline),
+                None => self.wait(client, request, need, replies),
             }
         }
     }
@@ -195,12 +173,10 @@ impl PageReader {
         request: &PageRequest,
         need: PageNeed,
         replies: Vec<Reply<PageText>>,
-        deadline: Instant,
     ) {
         let page = (client, request.clone());
         let is_first = within(&self.large, |large| match large.entry(page.clone()) {
             Entry::Occupied(mut waiting) => {
-                // The total was counted after the last of them arrived.
                 waiting.get_mut().need = need;
                 waiting.get_mut().replies.extend(replies);
                 false
@@ -211,33 +187,34 @@ impl PageReader {
             }
         });
         if is_first {
-            tokio::spawn(self.clone().serve_large(page, need, deadline));
+            tokio::spawn(self.clone().serve_large(page, need));
         }
     }
 
-    async fn serve_large(
-        self: Arc<Self>,
-        page: (IpAddr, PageRequest),
-        mut need: PageNeed,
-        deadline: Instant,
-    ) {
+    async fn serve_large(self: Arc<Self>, page: (IpAddr, PageRequest), mut need: PageNeed) {
         let mut replies = Vec::new();
         let text = loop {
+            let deadline = self.latest_deadline(&page, &replies);
             let place = self.place(page.0, need, deadline).await;
             let joined = within(&self.large, |large| large.remove(&page));
             if let Some(joined) = joined {
                 need = joined.need;
                 replies.extend(joined.replies);
             }
+            if let Err(error) = &place {
+                // Who joined in the meantime may have more time.
+                for reply in replies.extract_if(.., |reply| reply.deadline() <= deadline) {
+                    reply.failed(error.clone());
+                }
+            }
             replies.retain(|reply: &Reply<PageText>| !reply.is_gone());
             if replies.is_empty() {
                 return;
             }
-            let (reserved, turn) = match place {
-                Ok(place) => place,
-                Err(error) => break Err(error),
+            let Ok((reserved, turn)) = place else {
+                continue;
             };
-            let read = match self.large_page(&page.1, need, turn).await {
+            let read = match self.page(&page.1.listing, need.largest_value, turn).await {
                 Ok(read) => read,
                 Err(error) => break Err(error),
             };
@@ -255,58 +232,47 @@ impl PageReader {
         }
     }
 
+    /// Until when the last of those waits who ask for a large page.
+    fn latest_deadline(
+        &self,
+        page: &(IpAddr, PageRequest),
+        replies: &[Reply<PageText>],
+    ) -> Instant {
+        within(&self.large, |large| {
+            let joined = large.get(page).map_or(&[][..], |large| &large.replies);
+            let deadlines = replies.iter().chain(joined).map(Reply::deadline);
+            deadlines.max().unwrap_or_else(Instant::now)
+        })
+    }
+
     /// Memory for a large page, and then the turn to read it.
     async fn place(
         &self,
         client: IpAddr,
         need: PageNeed,
         deadline: Instant,
-    ) -> Result<(Reservation, SemaphorePermit<'_>), Error> {
+    ) -> Result<(Reservation, ListTurn<'_>), Error> {
         let reserved = self.memory.reserve(client, need.memory, deadline).await?;
-        Ok((reserved, self.turn(deadline).await?))
-    }
-
-    /// A page for which memory is reserved.
-    async fn large_page(
-        &self,
-        request: &PageRequest,
-        need: PageNeed,
-        turn: SemaphorePermit<'_>,
-    ) -> Result<Page, Error> {
-        let uncounted = Listing {
-            count: false,
-            ..request.listing.clone()
-        };
-        let mut page = self.page(&uncounted, need.largest_value, turn).await?;
-        page.total = proven_total(&page, &request.listing.start, need.total);
-        Ok(page)
+        Ok((reserved, self.store.list_turns().turn(deadline).await?))
     }
 
     async fn page(
         &self,
         listing: &Listing,
         most_value_bytes: usize,
-        turn: SemaphorePermit<'_>,
+        turn: ListTurn<'_>,
     ) -> Result<Page, Error> {
         let query = BoundedListing(listing, most_value_bytes);
         let page = self.store.sessions().read(&query).await;
         drop(turn);
         page.map_err(Error::Failed)
     }
-
-    async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Error> {
-        let last_turn = self.time.last_page_turn(deadline);
-        match timeout_at(last_turn, self.turns.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(Error::Overloaded),
-        }
-    }
 }
 
 /// The requests of each client.
-fn by_client(askers: Vec<Asker>) -> HashMap<IpAddr, Vec<Reply<PageText>>> {
+fn by_client(askers: Vec<PageAsker>) -> HashMap<IpAddr, Vec<Reply<PageText>>> {
     let mut clients: HashMap<_, Vec<_>> = HashMap::new();
-    for Asker { client, reply } in askers {
+    for PageAsker { client, reply } in askers {
         clients.entry(client).or_default().push(reply);
     }
     clients

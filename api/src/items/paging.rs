@@ -55,13 +55,17 @@ impl Paging {
 pub(super) struct PageRequest {
     pub listing: Listing,
     pub paging: Paging,
+    /// The items of the prefix, if they were counted.
+    pub total: Option<u64>,
 }
 
 /// The header field `Link` (RFC 8288), with relative targets.
 ///
 /// `total` and `next` are those of the page.
 pub(super) fn link(
-    PageRequest { listing, paging }: &PageRequest,
+    PageRequest {
+        listing, paging, ..
+    }: &PageRequest,
     count: Option<Count>,
     total: Option<u64>,
     next: Option<&Cursor>,
@@ -123,11 +127,15 @@ mod tests {
             start: Start::Offset(0),
             limit: 10,
             keys_only: true,
-            count: total.is_some(),
         };
         let next = more.then(|| Cursor::new(&listing.prefix, "a&b1"));
         let paging = Paging::Page(number);
-        link(&PageRequest { listing, paging }, None, total, next.as_ref())
+        let request = PageRequest {
+            listing,
+            paging,
+            total,
+        };
+        link(&request, None, total, next.as_ref())
     }
 
     #[test]

@@ -13,6 +13,7 @@ const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 25
 /// How many calls were sent together.
 pub(super) struct BatchSizes {
     pub(super) reads: Histogram,
+    pub(super) counts: Histogram,
     pub(super) writes: Histogram,
 }
 
@@ -26,6 +27,7 @@ impl BatchSizes {
         );
         Self {
             reads: sizes.with_label_values(&["read"]),
+            counts: sizes.with_label_values(&["count"]),
             writes: sizes.with_label_values(&["write"]),
         }
     }

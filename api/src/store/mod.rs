@@ -5,13 +5,17 @@
 //!   database is there.
 //! - `reads` and `writes` send together, by one `batcher`, what arrives together. `lone_writes` sends
 //!   a write alone, in the queue of its key (`key_queues`).
+//! - Lists, and the `counts` of their items, are `shared_reads`, which have their turn one after the other
+//!   (`list_turns`).
 //! - `settings` divides the time of a request; `metrics`: the instruments of all this.
 
 mod batch;
 mod batch_queue;
 mod batcher;
+mod counts;
 mod error;
 mod key_queues;
+mod list_turns;
 mod lone_writes;
 mod metrics;
 mod outage;
@@ -19,6 +23,7 @@ mod reads;
 mod reply;
 mod sessions;
 mod settings;
+mod shared_reads;
 mod under_way;
 mod writes;
 
@@ -31,12 +36,15 @@ use sea_orm::DbErr;
 use tokio::time::Instant;
 
 pub(crate) use self::{
+    counts::Counts,
     error::Error,
+    list_turns::{ListTurn, ListTurns},
     lone_writes::KeptMemory,
     reads::Reads,
     reply::{LogUnheard, Reply},
     sessions::{ReadQuery, Sessions},
     settings::{RequestTime, StoreSettings},
+    shared_reads::{Asker, SharedReads},
 };
 use self::{metrics::BatchSizes, writes::Writes};
 use crate::telemetry::{Metrics, within_request};
@@ -45,6 +53,8 @@ use crate::telemetry::{Metrics, within_request};
 pub(crate) struct Store {
     sessions: Arc<Sessions>,
     reads: Reads,
+    list_turns: Arc<ListTurns>,
+    counts: Counts,
     writes: Writes,
 }
 
@@ -61,11 +71,15 @@ impl Store {
         let sessions = Arc::new(Sessions::new(settings, log_unheard)?);
         let sizes = BatchSizes::new(metrics);
         let reads = Reads::new(sessions.clone(), settings, sizes.reads);
+        let list_turns = Arc::new(ListTurns::new(settings));
+        let counts = Counts::new(sessions.clone(), list_turns.clone(), sizes.counts);
         let writes = Writes::new(sessions.clone(), settings, sizes.writes);
         metrics::watch(metrics, &sessions, &writes);
         Ok(Self {
             sessions,
             reads,
+            list_turns,
+            counts,
             writes,
         })
     }
@@ -77,6 +91,14 @@ impl Store {
 
     pub(crate) fn reads(&self) -> &Reads {
         &self.reads
+    }
+
+    pub(crate) fn list_turns(&self) -> &Arc<ListTurns> {
+        &self.list_turns
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// The write keeps `memory` until it is done, also when its request is gone.

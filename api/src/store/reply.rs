@@ -1,6 +1,9 @@
 //! The way back from a call to the request that made it.
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
 use super::error::Error;
 use crate::telemetry::RequestId;
@@ -12,6 +15,8 @@ pub(crate) type LogUnheard = fn(&Error);
 pub(crate) struct Reply<T> {
     answer: oneshot::Sender<Result<T, Box<Unheard>>>,
     request: Option<RequestId>,
+    /// Until when the request waits.
+    deadline: Instant,
     log_unheard: LogUnheard,
     /// The right of the call to wait.
     permit: Option<OwnedSemaphorePermit>,
@@ -23,6 +28,7 @@ pub(super) type Incoming<T> = oneshot::Receiver<Result<T, Box<Unheard>>>;
 impl<T> Reply<T> {
     /// The reply to the current request, if there is one.
     pub(super) fn new(
+        deadline: Instant,
         permit: Option<OwnedSemaphorePermit>,
         log_unheard: LogUnheard,
     ) -> (Self, Incoming<T>) {
@@ -30,10 +36,15 @@ impl<T> Reply<T> {
         let reply = Self {
             answer: sender,
             request: RequestId::current(),
+            deadline,
             log_unheard,
             permit,
         };
         (reply, answer)
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// The client hung up, or the time of the request was up.
@@ -121,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_its_request_hears_is_for_the_request_to_log() {
-        let (reply, mut answer) = Reply::<()>::new(None, log);
+        let (reply, mut answer) = Reply::<()>::new(Instant::now(), None, log);
         reply.failed(failure());
         let unheard = answer.try_recv().unwrap().unwrap_err();
         assert!(matches!(unheard.heard(), Error::Failed(_)));
@@ -131,7 +142,10 @@ mod tests {
     #[test]
     fn a_failure_that_no_request_waits_for_is_logged_once_with_the_id_of_its_request() {
         let id = RequestId::default();
-        let reply = || id.clone().in_scope(|| Reply::<()>::new(None, log));
+        let reply = || {
+            id.clone()
+                .in_scope(|| Reply::<()>::new(Instant::now(), None, log))
+        };
         let line = (format!("{:?}", failure()), Some(id.clone()));
 
         let (gone, answer) = reply();

@@ -96,7 +96,7 @@ impl Sessions {
         permit: Option<OwnedSemaphorePermit>,
         submit: impl FnOnce(Reply<T>),
     ) -> Result<T, Error> {
-        let (reply, answer) = Reply::new(permit, self.log_unheard);
+        let (reply, answer) = Reply::new(deadline, permit, self.log_unheard);
         submit(reply);
         match timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer.map_err(|unheard| unheard.heard()),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use database::{DatabaseUrl, Engine, SessionSettings};
-use tokio::time::Instant;
 
 /// How long one try of a call waits for a lock before it makes room for others; see
 /// [`super::key_queues`].
@@ -56,9 +55,9 @@ impl RequestTime {
         self.0.mul_f64(0.2)
     }
 
-    /// The latest time at which a page of a request with this deadline may have its turn.
-    pub(crate) fn last_page_turn(self, deadline: Instant) -> Instant {
-        deadline - self.after_waiting()
+    /// A count that takes longer keeps no other waiting.
+    pub(super) fn late_count(self) -> Duration {
+        self.0.mul_f64(0.2)
     }
 
     /// To wait for a lock of another session. It is shorter than the whole, so that the request can be

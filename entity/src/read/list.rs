@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ConnectionTrait, DbErr, QueryResult,
-    sea_query::{Alias, Expr, ExprTrait, JoinType, Order, Query, SelectStatement},
+    sea_query::{Alias, Expr, ExprTrait, Order, Query, SelectStatement},
 };
 
 use crate::{
@@ -22,8 +22,6 @@ pub struct Listing {
     pub limit: u64,
     /// Leave the values out.
     pub keys_only: bool,
-    /// Count all items of the prefix.
-    pub count: bool,
 }
 
 /// Where a page begins.
@@ -39,8 +37,6 @@ pub enum Start {
 #[derive(Clone, Debug)]
 pub struct Page {
     pub items: Vec<ListedItem>,
-    /// The items of the prefix, if they were to be counted.
-    pub total: Option<u64>,
     /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,
     /// If some values stayed in the database, because they are larger than was asked for.
@@ -66,8 +62,7 @@ pub struct ListedItem {
     pub updated_at: Time,
 }
 
-/// The page and its total come from one statement, so from one snapshot. A value of more than
-/// `most_value_bytes` bytes stays in the database.
+/// A value of more than `most_value_bytes` bytes stays in the database.
 ///
 /// # Errors
 /// What the database said.
@@ -76,24 +71,14 @@ pub async fn list(
     listing: &Listing,
     most_value_bytes: usize,
 ) -> Result<Page, DbErr> {
-    let most = signed(most_value_bytes);
-    let rows = if listing.count {
-        db.query_all(&counted(listing, most)).await?
-    } else {
-        db.query_all(&uncounted(listing, most)).await?
-    };
-    let total = match rows.first() {
-        Some(row) if listing.count => u64::try_from(row.try_get::<i64>("", "total")?).ok(),
-        _ => None,
-    };
+    let rows = db
+        .query_all(&page(listing, signed(most_value_bytes)))
+        .await?;
     let mut items = Vec::with_capacity(rows.len());
     let mut sizes = LeftOut { all: 0, largest: 0 };
     for row in &rows {
-        // Of an empty page there is one row, without a key, which carries the total.
-        if row.try_get::<Option<String>>("", "key")?.is_some() {
-            items.push(listed(row, value(row, listing.keys_only)?)?);
-            sizes.add(row, listing.keys_only)?;
-        }
+        items.push(listed(row, value(row, listing.keys_only)?)?);
+        sizes.add(row, listing.keys_only)?;
     }
     // The query asks for one item more than a page has, to know whether there is a next page.
     let more = items.len() as u64 > listing.limit;
@@ -105,7 +90,6 @@ pub async fn list(
     let left_out = (sizes.largest > most_value_bytes).then_some(sizes);
     Ok(Page {
         items,
-        total,
         next,
         left_out,
     })
@@ -153,31 +137,9 @@ pub(super) fn listed(row: &QueryResult, value: Option<String>) -> Result<ListedI
     })
 }
 
-/// The total on every row, beside an item; on one row alone when the page is empty.
-fn counted(listing: &Listing, most_value_bytes: i32) -> SelectStatement {
-    let (count, page) = (Alias::new("c"), Alias::new("p"));
-    let mut select = Query::select();
-    select
-        .column((count.clone(), Alias::new("total")))
-        .columns(columns(listing.keys_only).map(|column| (page.clone(), column)));
-    if !listing.keys_only {
-        select.column((page.clone(), Alias::new(VALUE_BYTES)));
-    }
-    select
-        .from_subquery(total(&listing.prefix), count)
-        .join_subquery(
-            JoinType::LeftJoin,
-            uncounted(listing, most_value_bytes),
-            page.clone(),
-            Expr::cust("1 = 1"),
-        )
-        .order_by((page, Column::Key), Order::Asc)
-        .to_owned()
-}
-
 /// The keys of the page first, from the index alone, and only then their rows: a deep page skips
 /// index entries, not rows.
-fn uncounted(listing: &Listing, most_value_bytes: i32) -> SelectStatement {
+fn page(listing: &Listing, most_value_bytes: i32) -> SelectStatement {
     let keys = Alias::new("k");
     let mut select = Query::select();
     select.columns(columns(true).map(|column| (Entity, column)));

@@ -6,13 +6,16 @@ use tests::{
     Client, Engine, Env,
     client::Call,
     item,
-    load::{told, until},
+    kvd::setting,
+    load::{together, told, until},
     pace::stretched,
 };
 use tokio::task::JoinSet;
 
 tests::list! {
-    FaultsOnly(Engine::Postgres) => what_takes_its_time_keeps_nothing_else_waiting
+    FaultsOnly(Engine::Postgres) =>
+        what_takes_its_time_keeps_nothing_else_waiting,
+        a_count_that_never_ends_keeps_no_other_waiting
 }
 
 /// Also after there was as much of it as may be at once.
@@ -49,6 +52,35 @@ async fn what_takes_its_time_keeps_nothing_else_waiting(env: Env) {
         assert_eq!((fast.status(), slow.status()), (200, 200));
         assert!(2 * fast.waited < slow.waited, "{fast:?} {slow:?}");
     }
+}
+
+/// The first count takes all the time there is, and those after it do not.
+async fn a_count_that_never_ends_keeps_no_other_waiting(env: Env) {
+    let url = env
+        .server()
+        .url_of_ordinary_user(env.database().name())
+        .await;
+    let kvd = env.kvd().arg("--database-max-connections", "4");
+    let time = setting(stretched(Duration::from_secs(10)));
+    let kvd = kvd.arg("--request-timeout", time);
+    let kvd = kvd.env("DATABASE_URL", url).start().await;
+    let _created = kvd.create("a", "b").await;
+    for sql in [
+        "CREATE SEQUENCE counts",
+        "CREATE POLICY slow ON items USING (current_query() NOT LIKE '%count(*)%' \
+         OR nextval('counts') > 1 OR pg_sleep(600) IS NULL)",
+        "GRANT USAGE ON SEQUENCE counts TO PUBLIC",
+        "ALTER TABLE items ENABLE ROW LEVEL SECURITY",
+    ] {
+        let _done = env.database().execute(sql).await;
+    }
+    let first = tokio::spawn(told(kvd.get("/items/")));
+    asleep(&env, 1).await;
+    for answer in together(20, |_| told(kvd.get("/items/"))).await {
+        assert_eq!(answer.status(), 200, "{answer:?}");
+    }
+    assert!(!first.is_finished(), "they waited for it");
+    first.await.expect("an answer").expect_503();
 }
 
 /// A policy of the table lets every key but one wait.

@@ -23,6 +23,7 @@ mod races;
 pub(crate) mod refused;
 mod service;
 mod together;
+mod totals;
 mod values;
 
 tests::topics! {
@@ -49,5 +50,6 @@ tests::topics! {
     refused,
     service,
     together,
+    totals,
     values,
 }
