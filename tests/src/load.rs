@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::sleep,
+};
 
 use crate::{
     answer::Answer,
@@ -124,6 +127,7 @@ pub struct Load<T> {
     stop: Arc<AtomicBool>,
     rounds: Arc<[AtomicUsize]>,
     clients: JoinSet<Vec<T>>,
+    handles: Vec<AbortHandle>,
 }
 
 impl<T: Send + 'static> Load<T> {
@@ -137,10 +141,10 @@ impl<T: Send + 'static> Load<T> {
     {
         let stop = Arc::new(AtomicBool::new(false));
         let rounds: Arc<[AtomicUsize]> = (0..clients).map(|_| AtomicUsize::new(0)).collect();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut handles) = (JoinSet::new(), Vec::new());
         for client in 0..clients {
             let (act, stop, rounds) = (act.clone(), Arc::clone(&stop), Arc::clone(&rounds));
-            tasks.spawn(async move {
+            let handle = tasks.spawn(async move {
                 let mut all = Vec::new();
                 while !stop.load(Ordering::SeqCst) {
                     all.push(act(client, all.len()).await);
@@ -148,11 +152,13 @@ impl<T: Send + 'static> Load<T> {
                 }
                 all
             });
+            handles.push(handle);
         }
         Self {
             stop,
             rounds,
             clients: tasks,
+            handles,
         }
     }
 
@@ -160,13 +166,15 @@ impl<T: Send + 'static> Load<T> {
     ///
     /// # Panics
     ///
-    /// If they do not get there.
+    /// If they do not get there, or one has failed.
     pub async fn go_on(&self, rounds: usize) {
         let now = || self.rounds.iter().map(|n| n.load(Ordering::SeqCst));
         let goal: Vec<usize> = now().map(|n| n + rounds).collect();
         let mut progress = Progress::new("each client has its answers");
         while now().zip(&goal).any(|(n, goal)| n < *goal) {
             progress.at(now().sum());
+            let failed = self.handles.iter().any(AbortHandle::is_finished);
+            assert!(!failed, "a client has failed");
             sleep(Duration::from_millis(2)).await;
         }
     }
