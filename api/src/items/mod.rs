@@ -229,8 +229,7 @@ impl Items {
     ) -> Result<Listed, Failed<ListItems>> {
         let PageSize(size) = page_size;
         let paging = Paging::new(page, walk, &prefix)?;
-        let by_number = matches!(paging, Paging::Page(_));
-        let counts = count.map_or(by_number, |count| count == Count::Exact);
+        let counts = paging.counts(count);
         let listing = Listing {
             start: paging.start(size),
             prefix,
@@ -242,22 +241,22 @@ impl Items {
             paging,
             total: None,
         };
-        let page = if counts {
-            self.page_with_total(&mut request, *arrival).await?
-        } else {
-            self.pages.read(request.clone(), *arrival).await?
-        };
+        let page = self.page(&mut request, counts, *arrival).await?;
         let link = paging::link(&request, count, page.total, page.next.as_ref());
         Ok(Listed::Listed(page.text.into(), link))
     }
 }
 
 impl Items {
-    async fn page_with_total(
+    async fn page(
         &self,
         request: &mut PageRequest,
+        counts: bool,
         arrival: Arrival,
     ) -> Result<PageText, Error> {
+        if !counts {
+            return self.pages.read(request.clone(), arrival).await;
+        }
         let page = self.counted_page(request, arrival).await?;
         // So many items came after the count that what the page proves may never have been the total.
         if page.next.is_some() && page.total > request.total {

@@ -39,6 +39,14 @@ impl Paging {
         }
     }
 
+    /// Whether all items are counted.
+    pub(super) fn counts(&self, count: Option<Count>) -> bool {
+        match count {
+            Some(count) => count == Count::Exact,
+            None => matches!(self, Self::Page(_)),
+        }
+    }
+
     /// Where a page of `size` items begins.
     pub fn start(&self, size: u64) -> Start {
         match self {

@@ -14,6 +14,7 @@ mod json;
 mod keys;
 mod links;
 mod messages;
+mod no_room;
 mod pages;
 mod percent;
 mod preconditions;
@@ -41,6 +42,7 @@ tests::topics! {
     keys,
     links,
     messages,
+    no_room,
     pages,
     percent,
     preconditions,
