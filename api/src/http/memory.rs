@@ -109,6 +109,15 @@ impl MemoryBudget {
         none.grow(bytes, deadline).await
     }
 
+    /// The same, however long it takes.
+    pub(crate) async fn reserve_at_last(
+        &self,
+        client: IpAddr,
+        bytes: usize,
+    ) -> Result<Reservation, NoMemory> {
+        self.none(client).grow_at_last(bytes).await
+    }
+
     /// Reserves this many bytes, or all there is, if they are there at once.
     pub(crate) fn try_reserve(&self, client: IpAddr, bytes: usize) -> Option<Reservation> {
         self.none(client).try_grow(bytes).ok()
@@ -156,17 +165,23 @@ impl Reservation {
     /// # Errors
     /// There was no memory in time.
     pub(crate) async fn grow(self, bytes: usize, deadline: Instant) -> Result<Self, NoMemory> {
+        let last = deadline - self.0.budget.margin;
+        let grown = timeout_at(last, self.grow_at_last(bytes)).await;
+        grown.unwrap_or(Err(NoMemory))
+    }
+
+    /// The same, however long it takes.
+    async fn grow_at_last(self, bytes: usize) -> Result<Self, NoMemory> {
         let reservation = match self.try_grow(bytes) {
             Ok(grown) => return Ok(grown),
             Err(reservation) => reservation,
         };
-        let last = deadline - reservation.0.budget.margin;
         let mut place = reservation.wait_for(bytes);
-        let granted = timeout_at(last, &mut place.granted).await;
+        let granted = (&mut place.granted).await;
         drop(place);
         match granted {
-            Ok(Ok(())) => Ok(reservation),
-            Ok(Err(_)) | Err(_) => Err(NoMemory),
+            Ok(()) => Ok(reservation),
+            Err(_) => Err(NoMemory),
         }
     }
 

@@ -229,52 +229,39 @@ impl Items {
     ) -> Result<Listed, Failed<ListItems>> {
         let PageSize(size) = page_size;
         let paging = Paging::new(page, walk, &prefix)?;
-        let counts = paging.counts(count);
         let listing = Listing {
             start: paging.start(size),
             prefix,
             limit: size,
             keys_only,
         };
-        let mut request = PageRequest {
+        let request = PageRequest {
             listing,
+            counts: paging.counts(count),
             paging,
-            total: None,
         };
-        let page = self.page(&mut request, counts, *arrival).await?;
+        let page = self.page(&request, *arrival).await?;
         let link = paging::link(&request, count, page.total, page.next.as_ref());
         Ok(Listed::Listed(page.text.into(), link))
     }
 }
 
 impl Items {
-    async fn page(
-        &self,
-        request: &mut PageRequest,
-        counts: bool,
-        arrival: Arrival,
-    ) -> Result<PageText, Error> {
-        if !counts {
-            return self.pages.read(request.clone(), arrival).await;
+    /// A page and, if it is wanted, a total, counted before it: again while more items come in between than the page
+    /// can tell of.
+    async fn page(&self, request: &PageRequest, arrival: Arrival) -> Result<PageText, Error> {
+        if !request.counts {
+            return self.pages.read(request.clone(), None, arrival).await;
         }
-        let page = self.counted_page(request, arrival).await?;
-        // So many items came after the count that what the page proves may never have been the total.
-        if page.next.is_some() && page.total > request.total {
-            return self.counted_page(request, arrival).await;
+        loop {
+            let counts = self.store.counts();
+            let counted = counts.count(&request.listing.prefix, arrival.deadline);
+            let counted = Some(counted.await?);
+            let page = self.pages.read(request.clone(), counted, arrival).await?;
+            if !page.outdated {
+                return Ok(page);
+            }
         }
-        Ok(page)
-    }
-
-    /// Counts, and then reads the page.
-    async fn counted_page(
-        &self,
-        request: &mut PageRequest,
-        arrival: Arrival,
-    ) -> Result<PageText, Error> {
-        let counts = self.store.counts();
-        let total = counts.total(&request.listing.prefix, arrival.deadline);
-        request.total = Some(total.await?);
-        self.pages.read(request.clone(), arrival).await
     }
 
     fn value(&self, text: String) -> Result<Value, Problem> {

@@ -12,19 +12,20 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use database::Session;
-use entity::read::{Listing, Page, list};
-use sea_orm::DbErr;
-use tokio::time::Instant;
-
 use super::{
     page_text::{PageNeed, PageText},
     paging::PageRequest,
 };
 use crate::{
     http::{Arrival, MemoryBudget, Reservation, client_network, is_exempt},
-    store::{Asker, Error, ListTurn, ReadQuery, Reply, SharedReads, Store},
+    store::{
+        Asker, Counted, Error, ListTurn, ReadQuery, Reply, SharedReads, Store,
+        unless_all_turned_away,
+    },
 };
+use database::Session;
+use entity::read::{Listing, Page, list};
+use sea_orm::DbErr;
 
 /// The most bytes of all values that come with a page at once: no memory is reserved for those, so only
 /// the pages that are being read have them.
@@ -44,12 +45,15 @@ struct PageReader {
 /// A large page that is not being read yet.
 struct LargePage {
     need: PageNeed,
+    counted: Option<Counted>,
     replies: Vec<Reply<PageText>>,
 }
 
 /// A client that asks for a page.
 struct PageAsker {
     client: IpAddr,
+    /// If a total is wanted.
+    counted: Option<Counted>,
     reply: Reply<PageText>,
 }
 
@@ -93,14 +97,19 @@ impl PageReads {
     pub(super) async fn read(
         &self,
         request: PageRequest,
+        counted: Option<Counted>,
         Arrival {
             client, deadline, ..
         }: Arrival,
     ) -> Result<PageText, Error> {
         let reader = &self.0;
         let submit = |reply| {
-            let client = client_network(client);
-            if reader.pages.join(&request, PageAsker { client, reply }) {
+            let asker = PageAsker {
+                client: client_network(client),
+                counted,
+                reply,
+            };
+            if reader.pages.join(&request, asker) {
                 reader.start(request);
             }
         };
@@ -123,7 +132,10 @@ impl PageReader {
         };
         let most = MOST_SMALL_VALUES / usize::try_from(request.listing.limit).unwrap_or(usize::MAX);
         match self.page(&request.listing, most, turn).await {
-            Ok(page) => self.answer(&request, page, askers),
+            Ok(page) => {
+                let counted = newest(askers.iter().map(|asker| asker.counted));
+                self.answer(&request, page, counted, askers);
+            }
             Err(error) => {
                 for asker in askers {
                     asker.reply.failed(error.clone());
@@ -133,10 +145,16 @@ impl PageReader {
     }
 
     /// Gives each client its answer, or has it wait for the memory for it.
-    fn answer(self: &Arc<Self>, request: &PageRequest, page: Page, askers: Vec<PageAsker>) {
+    fn answer(
+        self: &Arc<Self>,
+        request: &PageRequest,
+        page: Page,
+        counted: Option<Counted>,
+        askers: Vec<PageAsker>,
+    ) {
         let (text, need) = match page.left_out {
             None => {
-                let (text, need) = PageText::small(page, request);
+                let (text, need) = PageText::small(page, counted, request);
                 (Some(text), need)
             }
             Some(_) => (None, PageNeed::of(&page)),
@@ -148,7 +166,14 @@ impl PageReader {
                         reply.done(text.clone());
                     }
                 }
-                None => self.wait(client, request, need, replies),
+                None => {
+                    let large = LargePage {
+                        need,
+                        counted,
+                        replies,
+                    };
+                    self.wait(client, request, large);
+                }
             }
         }
     }
@@ -167,93 +192,87 @@ impl PageReader {
     }
 
     /// Has the requests of a client wait for a large page, with others of this client if there are any.
-    fn wait(
-        self: &Arc<Self>,
-        client: IpAddr,
-        request: &PageRequest,
-        need: PageNeed,
-        replies: Vec<Reply<PageText>>,
-    ) {
-        let page = (client, request.clone());
-        let is_first = within(&self.large, |large| match large.entry(page.clone()) {
+    fn wait(self: &Arc<Self>, client: IpAddr, request: &PageRequest, page: LargePage) {
+        let place = (client, request.clone());
+        let is_first = within(&self.large, |large| match large.entry(place.clone()) {
             Entry::Occupied(mut waiting) => {
-                waiting.get_mut().need = need;
-                waiting.get_mut().replies.extend(replies);
+                let waiting = waiting.get_mut();
+                waiting.need = page.need;
+                waiting.counted = newest([waiting.counted, page.counted]);
+                waiting.replies.extend(page.replies);
                 false
             }
-            Entry::Vacant(place) => {
-                place.insert(LargePage { need, replies });
+            Entry::Vacant(vacant) => {
+                vacant.insert(page);
                 true
             }
         });
         if is_first {
-            tokio::spawn(self.clone().serve_large(page, need));
+            tokio::spawn(self.clone().serve_large(place));
         }
     }
 
-    async fn serve_large(self: Arc<Self>, page: (IpAddr, PageRequest), mut need: PageNeed) {
-        let mut replies = Vec::new();
-        let text = loop {
-            let deadline = self.latest_deadline(&page, &replies);
-            let place = self.place(page.0, need, deadline).await;
-            let joined = within(&self.large, |large| large.remove(&page));
-            if let Some(joined) = joined {
-                need = joined.need;
-                replies.extend(joined.replies);
-            }
-            if let Err(error) = &place {
-                // Who joined in the meantime may have more time.
-                for reply in replies.extract_if(.., |reply| reply.deadline() <= deadline) {
-                    reply.failed(error.clone());
-                }
-            }
-            replies.retain(|reply: &Reply<PageText>| !reply.is_gone());
-            if replies.is_empty() {
-                return;
-            }
-            let Ok((reserved, turn)) = place else {
-                continue;
-            };
-            let read = match self.page(&page.1.listing, need.largest_value, turn).await {
-                Ok(read) => read,
-                Err(error) => break Err(error),
-            };
-            // The page may need more, after other writes in between or with values that are escaped.
-            match read.left_out {
-                Some(_) => need = PageNeed::of(&read),
-                None => match PageText::large(read, &page.1, reserved) {
-                    Ok(text) => break Ok(text),
-                    Err(more) => need = more,
-                },
-            }
+    async fn serve_large(self: Arc<Self>, place: (IpAddr, PageRequest)) {
+        let granted = self.place(&place).await;
+        let Some(mut large) = within(&self.large, |large| large.remove(&place)) else {
+            return;
         };
-        for reply in replies {
-            reply.conclude(text.clone());
+        large.replies.retain(|reply| !reply.is_gone());
+        if large.replies.is_empty() {
+            return;
+        }
+        let (client, request) = place;
+        let (reserved, turn) = match granted {
+            Some(Ok(granted)) => granted,
+            Some(Err(error)) => return large.conclude(Err(error)),
+            // All were turned away, and these came just then.
+            None => return self.wait(client, &request, large),
+        };
+        let read = self.page(&request.listing, large.need.largest_value, turn);
+        let text = match read.await {
+            // The page may need more, after other writes in between or with values that are escaped.
+            Ok(page) if page.left_out.is_some() => Err(PageNeed::of(&page)),
+            Ok(page) => PageText::large(page, large.counted, &request, reserved),
+            Err(error) => return large.conclude(Err(error)),
+        };
+        match text {
+            Ok(text) => large.conclude(Ok(text)),
+            Err(need) => self.wait(client, &request, LargePage { need, ..large }),
         }
     }
 
-    /// Until when the last of those waits who ask for a large page.
-    fn latest_deadline(
-        &self,
-        page: &(IpAddr, PageRequest),
-        replies: &[Reply<PageText>],
-    ) -> Instant {
-        within(&self.large, |large| {
-            let joined = large.get(page).map_or(&[][..], |large| &large.replies);
-            let deadlines = replies.iter().chain(joined).map(Reply::deadline);
-            deadlines.max().unwrap_or_else(Instant::now)
-        })
-    }
-
-    /// Memory for a large page, and then the turn to read it.
+    /// Memory for a large page, and then the turn to read it. `None` if all who ask for it were turned away.
     async fn place(
         &self,
-        client: IpAddr,
-        need: PageNeed,
-        deadline: Instant,
-    ) -> Result<(Reservation, ListTurn<'_>), Error> {
-        let reserved = self.memory.reserve(client, need.memory, deadline).await?;
-        Ok((reserved, self.store.list_turns().turn(deadline).await?))
+        page: &(IpAddr, PageRequest),
+    ) -> Option<Result<(Reservation, ListTurn<'_>), Error>> {
+        let turns = self.store.list_turns();
+        let last_turn = |reply: &Reply<PageText>| turns.last(reply.deadline());
+        let need = within(&self.large, |large| large.get(page).map(|page| page.need))?;
+        let granted = async {
+            let reserved = self.memory.reserve_at_last(page.0, need.memory).await?;
+            Ok((reserved, turns.acquire().await))
+        };
+        let first = || {
+            within(&self.large, |large| {
+                large.get(page)?.replies.iter().map(last_turn).min()
+            })
+        };
+        let turn_away = |last| {
+            let late = within(&self.large, |large| {
+                let Some(large) = large.get_mut(page) else {
+                    return Vec::new();
+                };
+                let late = large
+                    .replies
+                    .extract_if(.., |reply| last_turn(reply) <= last);
+                late.filter(|reply| !reply.is_gone()).collect()
+            });
+            for reply in late {
+                reply.failed(Error::Overloaded);
+            }
+        };
+        unless_all_turned_away(granted, first, turn_away).await
     }
 
     async fn page(
@@ -269,10 +288,25 @@ impl PageReader {
     }
 }
 
+impl LargePage {
+    fn conclude(self, text: Result<PageText, Error>) {
+        for reply in self.replies {
+            reply.conclude(text.clone());
+        }
+    }
+}
+
+/// The count that began last.
+fn newest(all: impl IntoIterator<Item = Option<Counted>>) -> Option<Counted> {
+    all.into_iter()
+        .flatten()
+        .max_by_key(|counted| counted.begun)
+}
+
 /// The requests of each client.
 fn by_client(askers: Vec<PageAsker>) -> HashMap<IpAddr, Vec<Reply<PageText>>> {
     let mut clients: HashMap<_, Vec<_>> = HashMap::new();
-    for PageAsker { client, reply } in askers {
+    for PageAsker { client, reply, .. } in askers {
         clients.entry(client).or_default().push(reply);
     }
     clients

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use entity::read::{Cursor, ListedItem, Page, Start};
 
 use super::{answers::PageBody, paging::PageRequest};
-use crate::http::{Reservation, json_length, json_of_length, json_within};
+use crate::{
+    http::{Reservation, json_length, json_of_length, json_within},
+    store::Counted,
+};
 
 /// What an item usually takes as text beside key and value, and what the page does beside its items.
 const USUAL_BESIDE_VALUE: usize = 256;
@@ -14,8 +17,9 @@ const USUAL_BESIDE_VALUE: usize = 256;
 pub(super) struct PageText {
     /// JSON of a [`PageBody`].
     pub text: Bytes,
-    /// As [`PageRequest::total`], but never less than what the page proves.
     pub total: Option<u64>,
+    /// The total is no more than what the page proves, and more than was counted: it may never have been true.
+    pub outdated: bool,
     pub next: Option<Cursor>,
 }
 
@@ -71,15 +75,24 @@ impl PageNeed {
 
 impl PageText {
     /// The text of a small page, and what it would need if it was read again.
-    pub(super) fn small(page: Page, request: &PageRequest) -> (Self, PageNeed) {
+    pub(super) fn small(
+        page: Page,
+        counted: Option<Counted>,
+        request: &PageRequest,
+    ) -> (Self, PageNeed) {
         let (size, next) = (PageBytes::of(&page), page.next.clone());
-        let total = proven_total(&page, request);
+        let (total, outdated) = total(&page, counted, &request.listing.start);
         let body = PageBody::new(page, total, &request.paging, request.listing.limit);
         let text = json_within(&body, size.usual_text)
             .unwrap_or_else(|| json_of_length(&body, json_length(&body)));
         let need = PageNeed::with_text(&size, text.len());
-        let text = text.into();
-        (Self { text, total, next }, need)
+        let text = Self {
+            text: text.into(),
+            total,
+            outdated,
+            next,
+        };
+        (text, need)
     }
 
     /// The text of a page in the memory that was reserved for it. Measured first only where it is longer
@@ -89,11 +102,12 @@ impl PageText {
     /// What it needs, if that is more and others have it.
     pub(super) fn large(
         page: Page,
+        counted: Option<Counted>,
         request: &PageRequest,
         reserved: Reservation,
     ) -> Result<Self, PageNeed> {
         let (size, next) = (PageBytes::of(&page), page.next.clone());
-        let total = proven_total(&page, request);
+        let (total, outdated) = total(&page, counted, &request.listing.start);
         let body = PageBody::new(page, total, &request.paging, request.listing.limit);
         let enlarged = |reserved: Reservation, text| {
             let need = PageNeed::with_text(&size, text);
@@ -109,36 +123,43 @@ impl PageText {
             }
         };
         let text = reserved.hold(text);
-        Ok(Self { text, total, next })
+        Ok(Self {
+            text,
+            total,
+            outdated,
+            next,
+        })
     }
 }
 
-/// The total that was counted before the page was read, unless the page proves another one, or more.
-fn proven_total(page: &Page, request: &PageRequest) -> Option<u64> {
-    let before = match &request.listing.start {
+/// The total of a page that was read after the count, and whether it is outdated; see [`PageText::outdated`].
+fn total(page: &Page, counted: Option<Counted>, start: &Start) -> (Option<u64>, bool) {
+    let Some(Counted { items: counted, .. }) = counted else {
+        return (None, false);
+    };
+    let before = match start {
         Start::Offset(offset) if *offset == 0 || !page.items.is_empty() => Some(*offset),
         Start::After(None) => Some(0),
         Start::Offset(_) | Start::After(Some(_)) => None,
     };
     let until_end = before.unwrap_or_default() + page.items.len() as u64;
-    let counted = request.total?;
-    Some(match (before, &page.next) {
-        (Some(_), None) => until_end,
-        (None, None) => counted.max(until_end),
-        (_, Some(_)) => counted.max(until_end + 1),
-    })
+    if before.is_some() && page.next.is_none() {
+        return (Some(until_end), false);
+    }
+    let proven = until_end + u64::from(page.next.is_some());
+    (Some(counted.max(proven)), proven > counted)
 }
 
 #[cfg(test)]
 mod tests {
-    use entity::{ETag, Prefix, read::Listing};
+    use entity::{ETag, Prefix};
     use sea_orm::prelude::DateTimeUtc;
+    use tokio::time::Instant;
 
-    use super::{super::paging::Paging, *};
+    use super::*;
 
-    /// The total of a page of so many items, for which 10 were counted.
-    fn total(start: Start, items: usize, more: bool) -> Option<u64> {
-        let prefix = Prefix::new("").unwrap();
+    /// A page of so many items, and whether there are more.
+    fn page(items: usize, more: bool) -> Page {
         let item = ListedItem {
             key: "k".to_owned(),
             value: None,
@@ -146,43 +167,41 @@ mod tests {
             created_at: DateTimeUtc::UNIX_EPOCH.into(),
             updated_at: DateTimeUtc::UNIX_EPOCH.into(),
         };
-        let page = Page {
+        Page {
             items: vec![item; items],
-            next: more.then(|| Cursor::new(&prefix, "k")),
+            next: more.then(|| Cursor::new(&Prefix::default(), "k")),
             left_out: None,
-        };
-        let listing = Listing {
-            prefix,
-            start,
-            limit: 100,
-            keys_only: true,
-        };
-        let request = PageRequest {
-            listing,
-            paging: Paging::Page(1),
-            total: Some(10),
-        };
-        proven_total(&page, &request)
+        }
     }
 
     #[test]
     fn a_total_is_what_the_page_proves_and_else_what_was_counted() {
+        let counted = Some(Counted {
+            items: 10,
+            begun: Instant::now(),
+        });
         let after = || Start::After(Some("a".to_owned()));
         for (start, items, more, expected) in [
-            (Start::Offset(0), 3, false, 3),
-            (Start::Offset(0), 3, true, 10),
-            (Start::Offset(0), 10, true, 11),
-            (Start::Offset(0), 0, false, 0),
-            (Start::Offset(20), 3, false, 23),
-            (Start::Offset(20), 3, true, 24),
-            (Start::Offset(20), 0, false, 10),
-            (Start::After(None), 3, false, 3),
-            (Start::After(None), 10, true, 11),
-            (after(), 3, false, 10),
-            (after(), 12, false, 12),
-            (after(), 12, true, 13),
+            (Start::Offset(0), 3, false, (3, false)),
+            (Start::Offset(0), 3, true, (10, false)),
+            (Start::Offset(0), 10, true, (11, true)),
+            (Start::Offset(0), 0, false, (0, false)),
+            (Start::Offset(20), 3, false, (23, false)),
+            (Start::Offset(20), 3, true, (24, true)),
+            (Start::Offset(20), 0, false, (10, false)),
+            (Start::After(None), 3, false, (3, false)),
+            (Start::After(None), 10, true, (11, true)),
+            (after(), 3, false, (10, false)),
+            (after(), 12, false, (12, true)),
+            (after(), 12, true, (13, true)),
         ] {
-            assert_eq!(total(start, items, more), Some(expected));
+            let (told, outdated) = total(&page(items, more), counted, &start);
+            assert_eq!(
+                (told, outdated),
+                (Some(expected.0), expected.1),
+                "{start:?} {items}"
+            );
+            assert_eq!(total(&page(items, more), None, &start), (None, false));
         }
     }
 }

@@ -63,8 +63,8 @@ impl Paging {
 pub(super) struct PageRequest {
     pub listing: Listing,
     pub paging: Paging,
-    /// The items of the prefix, if they were counted.
-    pub total: Option<u64>,
+    /// With the total of all items.
+    pub counts: bool,
 }
 
 /// The header field `Link` (RFC 8288), with relative targets.
@@ -141,7 +141,7 @@ mod tests {
         let request = PageRequest {
             listing,
             paging,
-            total,
+            counts: total.is_some(),
         };
         link(&request, None, total, next.as_ref())
     }

@@ -19,9 +19,17 @@ use super::{
 #[derive(Clone)]
 pub(crate) struct Counts(Arc<Counter>);
 
+/// The number of items of a prefix.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    pub items: u64,
+    /// When the count began: of two, the later one is good for whoever asked for either.
+    pub begun: Instant,
+}
+
 struct Counter {
     sessions: Arc<Sessions>,
-    reads: SharedReads<Prefix, Reply<u64>>,
+    reads: SharedReads<Prefix, Reply<Counted>>,
     /// How many shared a count.
     sizes: Histogram,
 }
@@ -35,11 +43,11 @@ impl Counts {
         }))
     }
 
-    /// The number of items of a prefix: a count that begins after the call.
+    /// Counts the items of a prefix; it begins after the call.
     ///
     /// # Errors
     /// Never [`Error::Unknown`].
-    pub(crate) async fn total(&self, prefix: &Prefix, deadline: Instant) -> Result<u64, Error> {
+    pub(crate) async fn count(&self, prefix: &Prefix, deadline: Instant) -> Result<Counted, Error> {
         let counter = &self.0;
         let submit = |reply| {
             if counter.reads.join(prefix, reply) {
@@ -57,6 +65,7 @@ impl Counter {
             return;
         };
         self.sizes.observe(replies.len() as f64);
+        let begun = Instant::now();
         let query = Total(&prefix);
         let mut count = pin!(self.sessions.read(&query));
         // Its session may be dead, so it does not keep the next one waiting for ever.
@@ -67,7 +76,8 @@ impl Counter {
             Err(_) => count.await,
         };
         for reply in replies {
-            reply.conclude(counted.clone().map_err(Error::Failed));
+            let counted = counted.clone().map(|items| Counted { items, begun });
+            reply.conclude(counted.map_err(Error::Failed));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::telemetry::Metrics;
 /// Upper bounds of the buckets of batches, in calls sent together.
 const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// How many calls were sent together.
+/// How many calls went together.
 pub(super) struct BatchSizes {
     pub(super) reads: Histogram,
     pub(super) counts: Histogram,
@@ -21,7 +21,7 @@ impl BatchSizes {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let sizes = metrics.histograms(
             "kvd_database_batch_size",
-            "Calls that were sent to the database together.",
+            "Calls that went to the database together: reads of one statement, writes of one commit, lists of one count.",
             &BATCH_BUCKETS,
             &["kind"],
         );

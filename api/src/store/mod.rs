@@ -36,7 +36,7 @@ use sea_orm::DbErr;
 use tokio::time::Instant;
 
 pub(crate) use self::{
-    counts::Counts,
+    counts::{Counted, Counts},
     error::Error,
     list_turns::{ListTurn, ListTurns},
     lone_writes::KeptMemory,
@@ -44,7 +44,7 @@ pub(crate) use self::{
     reply::{LogUnheard, Reply},
     sessions::{ReadQuery, Sessions},
     settings::{RequestTime, StoreSettings},
-    shared_reads::{Asker, SharedReads},
+    shared_reads::{Asker, SharedReads, unless_all_turned_away},
 };
 use self::{metrics::BatchSizes, writes::Writes};
 use crate::telemetry::{Metrics, within_request};

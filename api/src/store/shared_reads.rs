@@ -69,17 +69,15 @@ impl<K: Eq + Hash + Clone, A: Asker> SharedReads<K, A> {
     /// Waits for the turn of this read, and takes all that ask for it: who comes later waits for the next one. Those
     /// whose time for a turn is over before are turned away. `None` if nobody is left.
     pub(crate) async fn begin(&self, read: &K) -> Option<(Vec<A>, ListTurn<'_>)> {
-        let mut turn = pin!(self.turns.acquire());
-        loop {
-            let last = self.first_last_turn(read)?;
-            if let Ok(turn) = timeout_at(last, turn.as_mut()).await {
-                let askers = self.take(read, |_| true);
-                return (!askers.is_empty()).then_some((askers, turn));
-            }
+        let turn_away = |last| {
             for asker in self.take(read, |asker| self.last_turn(asker) <= last) {
                 asker.into_reply().failed(Error::Overloaded);
             }
-        }
+        };
+        let turn = self.turns.acquire();
+        let turn = unless_all_turned_away(turn, || self.first_last_turn(read), turn_away).await?;
+        let askers = self.take(read, |_| true);
+        (!askers.is_empty()).then_some((askers, turn))
     }
 
     /// Lets the next read of the same begin. Whether somebody waits for it, so that the caller has to have it read.
@@ -116,5 +114,91 @@ impl<K: Eq + Hash + Clone, A: Asker> SharedReads<K, A> {
 
     fn askers(&self) -> MutexGuard<'_, HashMap<K, Vec<A>>> {
         self.askers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits on behalf of several requests, of which each may wait only until a time of its own. At the first of these
+/// times, as `first` tells it, those whose time it is are turned away; `None` if nobody is left.
+///
+/// Who joins the others meanwhile is looked at only then.
+pub(crate) async fn unless_all_turned_away<T>(
+    awaited: impl Future<Output = T>,
+    mut first: impl FnMut() -> Option<Instant>,
+    mut turn_away: impl FnMut(Instant),
+) -> Option<T> {
+    let mut awaited = pin!(awaited);
+    loop {
+        let last = first()?;
+        match timeout_at(last, awaited.as_mut()).await {
+            Ok(done) => return Some(done),
+            Err(_) => turn_away(last),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::{reply::Incoming, settings::RequestTime},
+        *,
+    };
+
+    const TIME: Duration = Duration::from_millis(100);
+
+    fn reads() -> SharedReads<&'static str, Reply<()>> {
+        SharedReads::new(Arc::new(ListTurns::of(1, RequestTime(TIME))))
+    }
+
+    fn asker(time: Duration) -> (Reply<()>, Incoming<()>) {
+        Reply::new(Instant::now() + time, None, |_| ())
+    }
+
+    #[tokio::test]
+    async fn all_that_ask_before_it_begins_get_it_and_who_comes_later_the_next() {
+        let reads = reads();
+        let (first, _waits) = asker(TIME * 1000);
+        let (second, _waits_too) = asker(TIME * 1000);
+        let (gone, _) = asker(TIME * 1000);
+        assert!(reads.join(&"a", first));
+        assert!(!reads.join(&"a", second) && !reads.join(&"a", gone));
+        let (askers, turn) = reads.begin(&"a").await.unwrap();
+        assert_eq!(askers.len(), 2);
+        let (later, _waits_longer) = asker(TIME * 1000);
+        assert!(!reads.join(&"a", later), "the first has not let it begin");
+        assert!(reads.next(&"a"), "somebody waits");
+        drop(turn);
+        assert_eq!(reads.begin(&"a").await.unwrap().0.len(), 1);
+        assert!(!reads.next(&"a"));
+        let (last, _waits_alone) = asker(TIME * 1000);
+        assert!(reads.join(&"a", last), "nothing is left of it");
+    }
+
+    #[tokio::test]
+    async fn each_is_turned_away_at_its_own_time() {
+        let reads = reads();
+        let turn = reads.turns.acquire().await;
+        let (patient, _waits) = asker(TIME * 1000);
+        let (hasty, answer) = asker(TIME);
+        assert!(reads.join(&"a", patient));
+        assert!(!reads.join(&"a", hasty));
+        let release = async {
+            let refused = answer.await.unwrap().unwrap_err().heard();
+            assert!(matches!(refused, Error::Overloaded));
+            drop(turn);
+        };
+        let (begun, ()) = tokio::join!(reads.begin(&"a"), release);
+        assert_eq!(begun.unwrap().0.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_begins_when_all_are_turned_away() {
+        let reads = reads();
+        let _turn = reads.turns.acquire().await;
+        let (hasty, _answer) = asker(TIME);
+        assert!(reads.join(&"a", hasty));
+        assert!(reads.begin(&"a").await.is_none());
+        assert!(!reads.next(&"a"));
     }
 }
