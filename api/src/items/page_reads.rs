@@ -124,7 +124,7 @@ impl PageReader {
 
     async fn serve(self: Arc<Self>, request: PageRequest) {
         let begun = self.pages.begin(&request).await;
-        if self.pages.next(&request) {
+        if self.pages.let_next_begin(&request) {
             self.start(request.clone());
         }
         let Some((askers, turn)) = begun else {

@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    /// A page of so many items, and whether there are more.
+    /// Makes a page of so many items; `more` says whether a next page follows.
     fn page(items: usize, more: bool) -> Page {
         let item = ListedItem {
             key: "k".to_owned(),

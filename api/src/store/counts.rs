@@ -88,7 +88,7 @@ struct NextCount<'a>(&'a Arc<Counter>, &'a Prefix);
 impl Drop for NextCount<'_> {
     fn drop(&mut self) {
         let Self(counter, prefix) = *self;
-        if counter.reads.next(prefix) {
+        if counter.reads.let_next_begin(prefix) {
             tokio::spawn(counter.clone().count(prefix.clone()));
         }
     }

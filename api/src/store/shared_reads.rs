@@ -1,5 +1,5 @@
-//! Reads that requests share: all that ask for the same one before it begins get its answer. It begins when it
-//! has its turn.
+//! Reads that requests share: all requests that ask for the same read before it begins get its answer. A read begins
+//! when it has its turn.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -16,7 +16,7 @@ use super::{
     reply::Reply,
 };
 
-/// Who asks for a read.
+/// A request that asks for a read.
 pub(crate) trait Asker {
     type Answer;
 
@@ -36,8 +36,8 @@ impl<T> Asker for Reply<T> {
     }
 }
 
-/// What is asked for and has not begun, and who asks for it. A read stays here, without any who ask for it, until
-/// [`Self::next`] is called.
+/// The reads that have not begun yet, each with the requests that ask for it. A read that has begun stays here with
+/// none until [`Self::let_next_begin`] is called, so that no second one begins beside it before.
 pub(crate) struct SharedReads<K, A> {
     turns: Arc<ListTurns>,
     askers: Mutex<HashMap<K, Vec<A>>>,
@@ -51,7 +51,8 @@ impl<K: Eq + Hash + Clone, A: Asker> SharedReads<K, A> {
         }
     }
 
-    /// Whether this is the first that asks for it, who has to have it read: [`Self::begin`].
+    /// Adds a request to those that ask for a read. It returns whether this is the first of them; then the caller has to
+    /// [`Self::begin`] the read.
     #[must_use]
     pub(crate) fn join(&self, read: &K, asker: A) -> bool {
         match self.askers().entry(read.clone()) {
@@ -66,8 +67,8 @@ impl<K: Eq + Hash + Clone, A: Asker> SharedReads<K, A> {
         }
     }
 
-    /// Waits for the turn of this read, and takes all that ask for it: who comes later waits for the next one. Those
-    /// whose time for a turn is over before are turned away. `None` if nobody is left.
+    /// Waits for the turn of this read, and takes all requests that ask for it; later ones wait for the next read.
+    /// Requests whose time to wait for a turn ends first are turned away. It returns `None` if no request is left.
     pub(crate) async fn begin(&self, read: &K) -> Option<(Vec<A>, ListTurn<'_>)> {
         let turn_away = |last| {
             for asker in self.take(read, |asker| self.last_turn(asker) <= last) {
@@ -80,9 +81,10 @@ impl<K: Eq + Hash + Clone, A: Asker> SharedReads<K, A> {
         (!askers.is_empty()).then_some((askers, turn))
     }
 
-    /// Lets the next read of the same begin. Whether somebody waits for it, so that the caller has to have it read.
+    /// Allows the same read to begin again. It returns whether requests wait for that; then the caller has to
+    /// [`Self::begin`] it.
     #[must_use]
-    pub(crate) fn next(&self, read: &K) -> bool {
+    pub(crate) fn let_next_begin(&self, read: &K) -> bool {
         let mut reads = self.askers();
         let waits = reads.get(read).is_some_and(|askers| !askers.is_empty());
         if !waits {
@@ -117,10 +119,12 @@ impl<K: Eq + Hash + Clone, A: Asker> SharedReads<K, A> {
     }
 }
 
-/// Waits on behalf of several requests, of which each may wait only until a time of its own. At the first of these
-/// times, as `first` tells it, those whose time it is are turned away; `None` if nobody is left.
+/// Waits on behalf of several requests, each of which may wait until a time of its own. `first` tells the earliest of
+/// these times, at which `turn_away` refuses the requests that may wait no longer. It returns `None` if no request is
+/// left.
 ///
-/// Who joins the others meanwhile is looked at only then.
+/// `first` is asked again only at that time, so a request that joins the others later, and may wait less long than they,
+/// is refused late.
 pub(crate) async fn unless_all_turned_away<T>(
     awaited: impl Future<Output = T>,
     mut first: impl FnMut() -> Option<Instant>,
@@ -167,10 +171,10 @@ mod tests {
         assert_eq!(askers.len(), 2);
         let (later, _waits_longer) = asker(TIME * 1000);
         assert!(!reads.join(&"a", later), "the first has not let it begin");
-        assert!(reads.next(&"a"), "somebody waits");
+        assert!(reads.let_next_begin(&"a"), "somebody waits");
         drop(turn);
         assert_eq!(reads.begin(&"a").await.unwrap().0.len(), 1);
-        assert!(!reads.next(&"a"));
+        assert!(!reads.let_next_begin(&"a"));
         let (last, _waits_alone) = asker(TIME * 1000);
         assert!(reads.join(&"a", last), "nothing is left of it");
     }
@@ -199,6 +203,6 @@ mod tests {
         let (hasty, _answer) = asker(TIME);
         assert!(reads.join(&"a", hasty));
         assert!(reads.begin(&"a").await.is_none());
-        assert!(!reads.next(&"a"));
+        assert!(!reads.let_next_begin(&"a"));
     }
 }

@@ -119,7 +119,7 @@ async fn counts(kvd: &Kvd, what: &str) -> f64 {
     kvd.metric(&name).await
 }
 
-/// Until so many calls wait for the database.
+/// Waits until so many calls wait for the database.
 async fn waiting(kvd: &Kvd, calls: usize) {
     until("so many calls wait", async || {
         kvd.metric("kvd_database_calls").await == calls as f64
