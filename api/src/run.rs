@@ -255,6 +255,8 @@ fn is_passing(error: &MigrateError) -> bool {
         MigrateError::ForeignTable(_)
         | MigrateError::Encoding(_)
         | MigrateError::Temporary
+        | MigrateError::ForeignTokens
+        | MigrateError::LosesTokens(_)
         | MigrateError::Newer(_) => false,
         MigrateError::Database(error) => Failure::of(error).may_pass(),
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use database::{Connector, DatabaseUrl, Session, SessionSettings};
-use migration::{Right, missing_rights};
+use migration::{NeededTable, Right, missing_rights};
 use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::OnceCell;
 
@@ -76,7 +76,7 @@ impl Context {
     /// # Errors
     /// The user lacks a right.
     pub(crate) async fn sees_tables(&self) -> Result<(), CliError> {
-        let missing = missing_rights(self.database().await?).await?;
+        let missing = missing_rights(self.database().await?, NeededTable::Items).await?;
         let unseen = missing.iter().find(|missing| match missing.right {
             Right::Schema | Right::Read => true,
             Right::Insert | Right::Sequence | Right::Update | Right::Delete => false,
@@ -88,12 +88,17 @@ impl Context {
     }
 
     /// The same error, with the name of the missing right if it is one of these.
-    pub(crate) async fn naming_rights(&self, error: CliError, needed: &[Right]) -> CliError {
+    pub(crate) async fn naming_rights(
+        &self,
+        error: CliError,
+        (table, needed): (NeededTable, &[Right]),
+    ) -> CliError {
         let (Some(said), Some(opened)) = (error.lacking_right(), self.opened.get()) else {
             return error;
         };
         // The session of the command may be in a transaction that failed; this is another one.
-        let mut missing = missing_rights(&opened.connection).await.unwrap_or_default();
+        let missing = missing_rights(&opened.connection, table).await;
+        let mut missing = missing.unwrap_or_default();
         missing.retain(|missing| needed.contains(&missing.right));
         if missing.is_empty() {
             return error;

@@ -69,6 +69,19 @@ impl CliError {
         }
     }
 
+    /// The same error where what was to be written is gone for good, so that a broken pipe is no success either, and
+    /// what to do then.
+    #[must_use]
+    pub(crate) fn lost(self, advice: &str) -> Self {
+        match self {
+            Self::Io { name, error } => Self::io(
+                format!("{advice}; {name}"),
+                io::Error::other(error.to_string()),
+            ),
+            other => other,
+        }
+    }
+
     pub(crate) fn no_key(key: &str) -> Self {
         Self::ConditionFailed(format!("no key {key:?}; kvctl list shows those there are"))
     }

@@ -152,7 +152,7 @@ pub(crate) fn unwritten(error: &WriteError) -> String {
 pub(crate) fn unmigrated(error: &MigrateError) -> String {
     match error {
         MigrateError::Database(error) => failed(error),
-        MigrateError::ForeignTable(_) => {
+        MigrateError::ForeignTable(_) | MigrateError::ForeignTokens => {
             format!("{error}; rename it, or give kvd a database or a schema of its own")
         }
         MigrateError::Encoding(encoding) if encoding.starts_with("UTF-16") => {
@@ -165,6 +165,7 @@ pub(crate) fn unmigrated(error: &MigrateError) -> String {
             format!("{error}; CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 makes one")
         }
         MigrateError::Newer(_) => error.to_string(),
+        MigrateError::LosesTokens(_) => format!("{error}; add --yes if that is meant"),
         MigrateError::Locked => format!("{error}; try again when it is done"),
     }
 }

@@ -1,7 +1,7 @@
 //! Whether an error of MySQL or SQLite says that kvd's own tables lack something: that a migration is missing.
 
 /// A missing table is a missing migration only if it is one of these, and a trigger's own fault otherwise.
-const OUR_TABLES: [&str; 2] = ["items", "kvd_migrations"];
+const OUR_TABLES: [&str; 3] = ["items", "kvd_migrations", "kvd_tokens"];
 
 /// So is a missing column only if it is named as one of these tables, or alone as one of these columns.
 /// A trigger may miss a column of such a name, too, in a table of its own: MySQL and SQLite do not tell that apart.

@@ -2,7 +2,7 @@
 
 use sea_orm_migration::prelude::{Alias, DynIden, IntoIden, MigrationTrait, MigratorTrait};
 
-use crate::m20260101_000001_items::CreateItems;
+use crate::{m20260101_000001_items::CreateItems, m20261129_000002_tokens::CreateTokens};
 
 /// The table that records our migrations. Not SeaORM's default name: another application with its
 /// own migrations may share the database.
@@ -13,7 +13,7 @@ pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(CreateItems)]
+        vec![Box::new(CreateItems), Box::new(CreateTokens)]
     }
 
     fn migration_table_name() -> DynIden {

@@ -5,6 +5,8 @@ use std::fmt;
 use database::Failure;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
+use crate::m20261129_000002_tokens::TOKEN_TABLE;
+
 /// What a right allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
@@ -16,6 +18,22 @@ pub enum Right {
     Sequence,
     Update,
     Delete,
+}
+
+/// The tables that a program needs, beside that of the migrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeededTable {
+    Items,
+    Tokens,
+}
+
+impl NeededTable {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Items => "items",
+            Self::Tokens => TOKEN_TABLE,
+        }
+    }
 }
 
 /// A right that the user of the database lacks.
@@ -40,14 +58,17 @@ impl fmt::Display for MissingRight {
     }
 }
 
-/// The rights that kvd needs and the user lacks; nothing about tables that are not there.
+/// The rights on this table and that of the migrations which the user lacks; nothing about tables that are not there.
 ///
 /// # Errors
 /// What the database said.
-pub async fn missing_rights(db: &impl ConnectionTrait) -> Result<Vec<MissingRight>, DbErr> {
+pub async fn missing_rights(
+    db: &impl ConnectionTrait,
+    table: NeededTable,
+) -> Result<Vec<MissingRight>, DbErr> {
     match db.get_database_backend() {
-        DbBackend::Postgres => in_postgres(db).await,
-        DbBackend::MySql => in_mysql(db).await,
+        DbBackend::Postgres => in_postgres(db, table).await,
+        DbBackend::MySql => in_mysql(db, table).await,
         // The rights are those of the file.
         _ => Ok(Vec::new()),
     }
@@ -66,8 +87,12 @@ pub fn unless_read_only(missing: Vec<MissingRight>) -> Vec<MissingRight> {
     missing.into_iter().filter(counts).collect()
 }
 
-async fn in_postgres(db: &impl ConnectionTrait) -> Result<Vec<MissingRight>, DbErr> {
-    let statement = Statement::from_string(DbBackend::Postgres, POSTGRES);
+async fn in_postgres(
+    db: &impl ConnectionTrait,
+    table: NeededTable,
+) -> Result<Vec<MissingRight>, DbErr> {
+    let sql = POSTGRES.replace("$TABLE", table.name());
+    let statement = Statement::from_string(DbBackend::Postgres, sql);
     let rows = db.query_all_raw(statement).await?;
     let missing = rows.iter().map(|row| {
         let right: String = row.try_get("", "privilege")?;
@@ -93,13 +118,16 @@ async fn in_postgres(db: &impl ConnectionTrait) -> Result<Vec<MissingRight>, DbE
 const POSTGRES: &str = r#"
 WITH ours AS (
     SELECT c.oid, c.relname FROM pg_class c
-    WHERE c.relname IN ('items', 'kvd_migrations') AND c.relkind IN ('r', 'p')
+    WHERE c.relname IN ('$TABLE', 'kvd_migrations') AND c.relkind IN ('r', 'p')
     AND pg_table_is_visible(c.oid)
 ), needed (place, relname, privilege, columns) AS (VALUES
     (2, 'kvd_migrations', 'SELECT', '{version}'::name[]),
     (3, 'items', 'SELECT', '{id,key,value,version,created_at,updated_at}'),
     (4, 'items', 'INSERT', '{key,value}'),
-    (6, 'items', 'UPDATE', '{value,version,updated_at}')
+    (6, 'items', 'UPDATE', '{value,version,updated_at}'),
+    (3, 'kvd_tokens', 'SELECT', '{id,name,sha256,rules,created_at,expires_at,retires_at,revoked_at}'),
+    (4, 'kvd_tokens', 'INSERT', '{name,sha256,rules,expires_at}'),
+    (6, 'kvd_tokens', 'UPDATE', '{retires_at,revoked_at}')
 )
 SELECT 1 AS place, 'SCHEMA' AS privilege, n.nspname::text AS object FROM pg_namespace n
 WHERE NOT has_schema_privilege(n.oid, 'USAGE')
@@ -117,7 +145,7 @@ SELECT 5, 'SEQUENCE', s.relname::text FROM ours
 JOIN pg_depend d ON d.refobjid = ours.oid AND d.refclassid = 'pg_class'::regclass
     AND d.classid = 'pg_class'::regclass AND d.deptype = 'a'
 JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-WHERE ours.relname = 'items' AND NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE')
+WHERE ours.relname = '$TABLE' AND NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE')
 UNION ALL
 SELECT 7, 'DELETE', 'items' FROM ours
 WHERE relname = 'items' AND NOT has_table_privilege(oid, 'DELETE')
@@ -126,9 +154,13 @@ ORDER BY place
 
 /// The catalogs do not say what a role allows. So the server is asked how it would run each statement:
 /// it answers only a user that may.
-async fn in_mysql(db: &impl ConnectionTrait) -> Result<Vec<MissingRight>, DbErr> {
+async fn in_mysql(
+    db: &impl ConnectionTrait,
+    table: NeededTable,
+) -> Result<Vec<MissingRight>, DbErr> {
     let mut missing = Vec::new();
-    for (right, table, sql) in MYSQL {
+    let needed = |of: &str| of == "kvd_migrations" || of == table.name();
+    for (right, table, sql) in MYSQL.into_iter().filter(|(_, of, _)| needed(of)) {
         let Err(error) = db.execute_unprepared(sql).await else {
             continue;
         };
@@ -154,7 +186,7 @@ async fn in_mysql(db: &impl ConnectionTrait) -> Result<Vec<MissingRight>, DbErr>
 }
 
 /// A condition on a column would need the right to read, too.
-const MYSQL: [(Right, &str, &str); 5] = [
+const MYSQL: [(Right, &str, &str); 8] = [
     (
         Right::Read,
         "kvd_migrations",
@@ -179,6 +211,21 @@ const MYSQL: [(Right, &str, &str); 5] = [
         Right::Delete,
         "items",
         "EXPLAIN DELETE FROM items WHERE FALSE",
+    ),
+    (
+        Right::Read,
+        "kvd_tokens",
+        "EXPLAIN SELECT id, name, sha256, rules, created_at, expires_at, retires_at, revoked_at FROM kvd_tokens",
+    ),
+    (
+        Right::Insert,
+        "kvd_tokens",
+        "EXPLAIN INSERT INTO kvd_tokens (name, sha256, rules, expires_at) VALUES ('', '', '', NULL)",
+    ),
+    (
+        Right::Update,
+        "kvd_tokens",
+        "EXPLAIN UPDATE kvd_tokens SET retires_at = NULL, revoked_at = NULL WHERE FALSE",
     ),
 ];
 

@@ -3,14 +3,15 @@
 use sea_orm_migration::{
     MigratorTrait,
     sea_orm::{
-        ConnectionTrait, DbBackend, DbErr, Statement,
-        sea_query::{Alias, Expr, ExprTrait, IntoTableRef, Query},
+        ConnectionTrait, DbErr, Statement,
+        sea_query::{Alias, Query},
     },
 };
 
 use crate::{
     migrator::{MIGRATION_TABLE, Migrator},
     shape::{Shape, shape},
+    tables::has_table,
 };
 
 /// The migrations of a database.
@@ -101,7 +102,7 @@ pub(crate) async fn hand_made(db: &impl ConnectionTrait) -> Result<HandMade, DbE
 
 /// The names of the applied migrations, oldest first.
 pub(crate) async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
-    if !has_migration_table(db).await? {
+    if !has_table(db, MIGRATION_TABLE).await? {
         return Ok(Vec::new());
     }
     let select = Query::select()
@@ -115,33 +116,4 @@ pub(crate) async fn applied(db: &impl ConnectionTrait) -> Result<Vec<String>, Db
         .collect::<Result<Vec<String>, _>>()?;
     names.sort();
     Ok(names)
-}
-
-pub(crate) async fn has_migration_table(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
-    // SeaORM's own `has_table` looks at the first schema of PostgreSQL's search path alone.
-    let (tables, name, is_ours) = match db.get_database_backend() {
-        // Not to_regclass: a session that asks it again may get its earlier answer.
-        DbBackend::Postgres => (
-            "pg_tables".into_table_ref(),
-            "tablename",
-            Expr::cust("schemaname = ANY(current_schemas(false))"),
-        ),
-        DbBackend::MySql => (
-            ("information_schema", "tables").into_table_ref(),
-            "table_name",
-            Expr::cust("table_schema = DATABASE()"),
-        ),
-        _ => (
-            "sqlite_master".into_table_ref(),
-            "name",
-            Expr::cust("1 = 1"),
-        ),
-    };
-    let select = Query::select()
-        .column(name)
-        .from(tables)
-        .and_where(Expr::col(name).eq(MIGRATION_TABLE))
-        .and_where(is_ours)
-        .to_owned();
-    Ok(db.query_one(&select).await?.is_some())
 }

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::{
     answer::Answer,
     pace::{PATIENCE, timeout},
+    secrets::assert_no_secret,
 };
 
 /// The path of an item: its key as one percent-encoded segment, all but unreserved characters encoded (RFC 3986).
@@ -38,6 +39,7 @@ pub fn item(key: &str) -> String {
 pub struct Client {
     address: SocketAddr,
     http: reqwest::Client,
+    token: Option<String>,
 }
 
 impl Client {
@@ -52,7 +54,20 @@ impl Client {
             .local_address(local)
             .build()
             .expect("a client without TLS can always be made");
-        Self { address, http }
+        Self {
+            address,
+            http,
+            token: None,
+        }
+    }
+
+    /// The same client with a token, which it sends with every request.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            ..self.clone()
+        }
     }
 
     #[must_use]
@@ -66,7 +81,10 @@ impl Client {
         let url = format!("http://{}{path}", self.address);
         Call {
             asked: format!("{method} {path}"),
-            request: self.http.request(method, url),
+            request: match &self.token {
+                Some(token) => self.http.request(method, url).bearer_auth(token),
+                None => self.http.request(method, url),
+            },
         }
     }
 
@@ -228,6 +246,8 @@ impl IntoFuture for Call {
 /// What the contract says of every answer, so that every test of the suite is a test of it.
 fn check(answer: &Answer) {
     let asked = &answer.asked;
+    assert_no_secret(asked, &String::from_utf8_lossy(&answer.body));
+    assert_no_secret(asked, &format!("{:?}", answer.headers));
     let id = answer.header("x-request-id");
     assert!(
         id.is_some_and(|id| !id.is_empty()),
@@ -265,7 +285,7 @@ fn caching(answer: &Answer) -> &'static str {
     };
     let explorer = ["/docs", "/openapi.json"].contains(&path);
     match answer.status {
-        421 | 429 => "no-store",
+        401 | 403 | 421 | 429 => "no-store",
         404 if answer.text().contains("route-not-found") => "no-store",
         _ if about_items => "no-cache",
         200 if explorer => "no-cache",

@@ -11,6 +11,7 @@ use crate::{
     engine::Engine,
     kvctl::{self, Kvctl},
     kvd::{Kvd, Processes, Start},
+    secrets,
     server::Server,
 };
 
@@ -112,6 +113,16 @@ impl Env {
             .args(args)
     }
 
+    /// A new token of `kvctl token create` with these words: its name, and what it allows.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub async fn token<const N: usize>(&self, words: [&str; N]) -> String {
+        let created = self.kvctl(["token", "create"]).args(words).await.expect(0);
+        created.text().trim_end().to_owned()
+    }
+
     /// A `kvctl` with no setting at all.
     #[must_use]
     pub fn kvctl_bare<const N: usize>(&self, args: [&str; N]) -> Kvctl {
@@ -140,6 +151,7 @@ impl Env {
         for process in self.0.processes.all() {
             wrong.extend(process.finish().await.err());
         }
+        wrong.extend(secrets::told_by_files(&self.0.directory));
         self.0.database.remove().await;
         let extra = lock(&self.0.extra).clone();
         for database in extra {

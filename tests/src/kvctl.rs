@@ -18,6 +18,7 @@ use crate::{
     binaries::binary,
     pace::{PATIENCE, timeout},
     process::{self, Output},
+    secrets::{assert_no_password, assert_no_secret},
     server::private,
 };
 
@@ -97,6 +98,30 @@ impl Kvctl {
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
+    }
+
+    /// Runs it with a standard output that is closed at the other end.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub async fn nobody_reads(mut self) -> Output {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        self.command
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(Stdio::piped());
+        let child = self.command.spawn().expect("kvctl starts");
+        // It has the only copy of the pipe's end.
+        drop(self.command);
+        let ended = timeout(PATIENCE, child.wait_with_output()).await;
+        let ended = ended.expect("in time").expect("kvctl can be waited for");
+        Output {
+            code: process::code(ended.status),
+            stdout: ended.stdout,
+            stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+        }
     }
 
     /// Starts it and leaves its standard input open.
@@ -203,7 +228,11 @@ impl RunningKvctl {
                 stderr: String::from_utf8_lossy(&stderr).into_owned(),
             }
         };
-        timeout(PATIENCE, all).await.expect("kvctl comes to an end")
+        let output = timeout(PATIENCE, all).await.expect("kvctl comes to an end");
+        assert_no_secret("stderr of kvctl", &output.stderr);
+        // A new token is printed once.
+        assert_no_password("kvctl", &String::from_utf8_lossy(&output.stdout));
+        output
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     database::Database,
     pace::{PATIENCE, stretched, timeout},
     process::{self, Output},
+    secrets,
     wire::Wire,
 };
 
@@ -134,9 +135,9 @@ impl Start {
         let with_admin = self.variables.contains_key("ADMIN_LISTEN_ADDR")
             || self.args.iter().any(|arg| arg == "--admin-listen");
         let process = self.spawn();
-        let address = process.address("listening on http://").await;
+        let address = process.address("listening on ").await;
         let admin = match with_admin {
-            true => Some(process.address("admin listening on http://").await),
+            true => Some(process.address("admin listening on ").await),
             false => None,
         };
         Kvd {
@@ -304,8 +305,8 @@ impl Process {
             let line = out
                 .split_inclusive('\n')
                 .find(|line| line.starts_with(before))?;
-            line.ends_with('\n')
-                .then(|| line[before.len()..].trim().to_owned())
+            let (_, address) = line.trim().split_once("://")?;
+            line.ends_with('\n').then(|| address.to_owned())
         };
         let found = self.stdout.wait(|out| line(out).is_some()).await;
         let Some(address) = line(&found) else {
@@ -355,8 +356,12 @@ impl Process {
                 return Err(format!("after SIGTERM kvd ended with {code} instead of 0"));
             }
         }
-        match self.stderr.text().contains("panicked at") {
-            true => Err("kvd panicked".to_owned()),
+        let said = [self.stdout.text(), self.stderr.text()].concat();
+        if said.contains("panicked at") {
+            return Err("kvd panicked".to_owned());
+        }
+        match secrets::told(&said) {
+            true => Err("what kvd says tells a secret".to_owned()),
             false => Ok(()),
         }
     }

@@ -11,10 +11,12 @@
 //! * [`engine`], [`server`] and [`database`] choose, start and fill the database servers
 //! * [`load`] is many clients at once, each of which keeps what it was told
 //! * [`program`] starts a program of others, such as a proxy, with what the [`handbook`] shows
-//! * [`mod@openssl`] makes certificates
+//! * [`mod@openssl`] makes certificates, and [`certified`] a kvd with one
+//! * [`mod@token`] makes tokens up, [`tls`] is a client with certificates
 //! * [`relay`] stands between kvd and its database, and counts; [`server`] can also be broken
 //! * [`history`] judges whether what the clients of a key were told can be true
 //! * [`pace`] is time as this machine can keep it: how long a test waits, and what it may take
+//! * [`secrets`] looks through all that the programs tell
 //! * [`process`] starts programs so that none outlives the tests
 //!
 //! A test is a function of a topic module, named by a sentence of the contract and listed at the module's head:
@@ -38,6 +40,7 @@
 pub mod answer;
 pub mod binaries;
 pub mod browser;
+pub mod certified;
 pub mod client;
 mod collected;
 pub mod database;
@@ -55,11 +58,14 @@ pub mod pace;
 pub mod process;
 pub mod program;
 pub mod relay;
+pub mod secrets;
 pub mod server;
 pub mod slowest;
 mod stage;
 pub mod suite;
 pub mod terminal;
+pub mod tls;
+pub mod token;
 pub mod wire;
 
 pub use answer::Answer;

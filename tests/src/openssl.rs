@@ -60,6 +60,31 @@ impl Authority {
         (read(certificate), read(key))
     }
 
+    /// A certificate and its key for a client; `days` may be less than none.
+    #[must_use]
+    pub fn issue_for_client(&self, days: i32) -> (String, String) {
+        let [key, request, certificate] =
+            ["client.key", "client.csr", "client.pem"].map(|file| self.path(file));
+        let (ca_key, ca, days) = (self.path("ca.key"), self.certificate(), days.to_string());
+        let new = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=client";
+        let files = ["-keyout", &key, "-out", &request];
+        let _made = openssl(&[&words(new)[..], &files].concat());
+        let extensions = self.path("client.ext");
+        fs::write(&extensions, "basicConstraints=CA:FALSE\n").expect("a file");
+        let signed = ["-CA", &ca, "-CAkey", &ca_key, "-days", &days];
+        let files = [
+            "-extfile",
+            &extensions,
+            "-in",
+            &request,
+            "-out",
+            &certificate,
+        ];
+        let _made = openssl(&[&["x509", "-req"], &signed[..], &files].concat());
+        let read = |file| fs::read_to_string(file).expect("openssl has written it");
+        (read(certificate), read(key))
+    }
+
     fn path(&self, file: &str) -> String {
         self.directory.path().join(file).display().to_string()
     }

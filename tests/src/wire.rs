@@ -7,18 +7,36 @@ use std::{
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
 };
+use tokio_rustls::client::TlsStream;
 
 use crate::{
     answer::Answer,
     pace::{PATIENCE, timeout},
 };
 
+/// A connection's bytes, with or without TLS.
+trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl ByteStream for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl ByteStream for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
 /// One connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn ByteStream>,
     /// Read and not yet part of an answer.
     buffer: Vec<u8>,
     asked: String,
@@ -56,11 +74,21 @@ impl Wire {
 
     fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
+        Ok(Self::new(stream))
+    }
+
+    /// A connection with TLS, once its handshake is done.
+    #[must_use]
+    pub fn over_tls(stream: TlsStream<TcpStream>) -> Self {
+        Self::new(stream)
+    }
+
+    fn new(stream: impl ByteStream + 'static) -> Self {
+        Self {
+            stream: Box::new(stream),
             buffer: Vec::new(),
             asked: String::new(),
-        })
+        }
     }
 
     /// Sends bytes as they are: a request, several, or a part of one.
@@ -87,7 +115,8 @@ impl Wire {
                 .unwrap_or_default();
             self.asked = String::from_utf8_lossy(line).into_owned();
         }
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// A request without a body, on a connection that stays open.
@@ -155,7 +184,7 @@ impl Wire {
     ///
     /// If it cannot be told to.
     pub fn reset(self) {
-        let told = self.stream.set_zero_linger();
+        let told = self.stream.tcp().set_zero_linger();
         told.expect("the connection is open");
     }
 

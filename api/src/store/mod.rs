@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use database::Session;
 use entity::write::{Outcome, Write};
-use migration::{MissingRight, missing_rights, unless_read_only};
+use migration::{MissingRight, NeededTable, missing_rights, unless_read_only};
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
@@ -153,7 +153,7 @@ impl ReadQuery for AskLacks {
 
     async fn ask(&self, session: &Session) -> Result<Lacks, DbErr> {
         // First, as a table without any right may look as if it were not there.
-        let rights = unless_read_only(missing_rights(session).await?);
+        let rights = unless_read_only(missing_rights(session, NeededTable::Items).await?);
         if !rights.is_empty() {
             return Ok(Lacks::Rights(rights));
         }

@@ -28,21 +28,27 @@ enum Direction {
     #[command(after_help = "Example: kvctl migrate up")]
     Up,
     /// Take the last migrations back; the last of them drops the table items, with every item
-    #[command(after_help = "Example: kvctl migrate down --steps 1")]
+    #[command(after_help = "Example: kvctl migrate down --steps 1 --yes")]
     Down {
         /// How many of them
         #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
+        /// Yes, the tokens are to be lost, if there are any in what is taken back
+        #[arg(long)]
+        yes: bool,
     },
     /// Show what is applied and what is pending
     #[command(after_help = "Example: kvctl migrate status -o json")]
     Status,
-    /// Empty and rebuild the tables items and kvd_migrations: every item is lost
+    /// Empty and rebuild the tables items and kvd_migrations: every item is lost, and no token
     #[command(after_help = "Example: kvctl migrate fresh --yes")]
     Fresh {
         /// Yes, every item is to be lost
         #[arg(long)]
         yes: bool,
+        /// Every token, too
+        #[arg(long)]
+        tokens: bool,
     },
 }
 
@@ -53,17 +59,17 @@ impl Migrate {
         let json = context.output.is_json()?;
         match self.direction.unwrap_or(Direction::Up) {
             Direction::Up => up(context.database_or_new_file().await?, json).await,
-            Direction::Down { steps } => {
-                let names = migration::down(context.database().await?, steps).await?;
+            Direction::Down { steps, yes } => {
+                let names = migration::down(context.database().await?, steps, yes).await?;
                 say("reverted", &names, json)
             }
             Direction::Status => status(context, json).await,
-            Direction::Fresh { yes: false } => Err(CliError::Usage(
+            Direction::Fresh { yes: false, .. } => Err(CliError::Usage(
                 "fresh loses every item; add --yes if that is meant".to_owned(),
             )),
-            Direction::Fresh { yes: true } => {
+            Direction::Fresh { yes: true, tokens } => {
                 let database = context.database_or_new_file().await?;
-                let done = migration::fresh(database, note_adoption).await?;
+                let done = migration::fresh(database, tokens, note_adoption).await?;
                 say("applied", &done.applied, json)
             }
         }

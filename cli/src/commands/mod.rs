@@ -13,10 +13,11 @@ mod migrate;
 mod notes;
 mod put;
 mod seed;
+mod token;
 
 use clap::Subcommand;
 use database::Engine;
-use migration::Right;
+use migration::{NeededTable, Right};
 
 use crate::{context::Context, error::CliError};
 
@@ -32,13 +33,21 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Export(export::Export),
     Import(import::Import),
+    Token(token::Token),
     Completions(completions::Completions),
     Man(man::Man),
 }
 
 impl Command {
-    /// The rights on the tables of kvd that it needs with this engine.
-    pub(crate) fn needed_rights(&self, engine: Option<Engine>) -> &'static [Right] {
+    /// The rights that it needs with this engine, and on which table.
+    pub(crate) fn needed_rights(&self, engine: Option<Engine>) -> (NeededTable, &'static [Right]) {
+        match self {
+            Self::Token(token) => (NeededTable::Tokens, token.needed_rights()),
+            other => (NeededTable::Items, other.needed_on_items(engine)),
+        }
+    }
+
+    fn needed_on_items(&self, engine: Option<Engine>) -> &'static [Right] {
         use Right::{Delete, Insert, Read, Schema, Sequence, Update};
         match self {
             Self::Get(_) | Self::List(_) | Self::Count(_) | Self::Inspect(_) | Self::Export(_) => {
@@ -52,7 +61,7 @@ impl Command {
             Self::Delete(_) => &[Schema, Read, Delete],
             // All else that it needs is told by the server, since the tables may not be there.
             Self::Migrate(_) => &[Schema, Read],
-            Self::Completions(_) | Self::Man(_) => &[],
+            Self::Token(_) | Self::Completions(_) | Self::Man(_) => &[],
         }
     }
 
@@ -70,6 +79,7 @@ impl Command {
             Self::Inspect(command) => command.run(context).await,
             Self::Export(command) => command.run(context).await,
             Self::Import(command) => command.run(context).await,
+            Self::Token(command) => command.run(context).await,
             Self::Completions(command) => command.run(context.command_line()),
             Self::Man(command) => command.run(context.command_line()),
         }

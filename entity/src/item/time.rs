@@ -97,11 +97,12 @@ impl<'r> Decode<'r, Postgres> for Time {
 impl TryGetable for Time {
     fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
         match row.try_as_pg_row() {
-            Some(row) => row
-                .try_get(index.as_sqlx_postgres_index())
-                .map_err(|error| {
-                    TryGetError::DbErr(DbErr::Query(RuntimeErr::SqlxError(error.into())))
-                }),
+            Some(row) => match row.try_get::<Option<Self>, _>(index.as_sqlx_postgres_index()) {
+                Ok(time) => time.ok_or_else(|| TryGetError::Null(format!("{index:?}"))),
+                Err(error) => Err(TryGetError::DbErr(DbErr::Query(RuntimeErr::SqlxError(
+                    error.into(),
+                )))),
+            },
             None => DateTime::<Utc>::try_get_by(row, index).map(Self::from),
         }
     }

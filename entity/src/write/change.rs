@@ -13,7 +13,7 @@ use crate::item::{
 };
 
 /// How often a write is run again after it lost against another one.
-pub(super) const MAX_RERUNS: u32 = 50;
+pub(crate) const MAX_RERUNS: u32 = 50;
 
 /// One change of one key.
 #[derive(Clone, Debug)]

@@ -228,7 +228,10 @@ async fn a_table_in_another_schema_is_nobodys_business(env: Env) {
         .kvctl_on(&database, ["migrate", "fresh", "--yes"])
         .await
         .expect(0);
-    let _down = env.kvctl_on(&database, ["migrate", "down"]).await.expect(0);
+    let _down = env
+        .kvctl_on(&database, ["migrate", "down", "--steps", "99"])
+        .await
+        .expect(0);
     let kept: String = database.value("SELECT name FROM other.items").await;
     assert_eq!(kept, "theirs");
 }

@@ -23,6 +23,8 @@ pub(crate) mod said;
 mod seed;
 mod table;
 mod terminal;
+mod tokens;
+mod tokens_at_risk;
 mod unreachable;
 mod unreadable;
 
@@ -49,6 +51,8 @@ tests::topics! {
     seed,
     table,
     terminal,
+    tokens,
+    tokens_at_risk,
     unreachable,
     unreadable,
 }

@@ -77,8 +77,9 @@ pub(crate) fn name(right: &str) -> String {
         ("UPDATE", table) => format!("no right to update the table {table}"),
         ("DELETE", table) => format!("no right to delete from the table {table}"),
         ("USAGE", "SCHEMA public") => "no right to use the schema public".to_owned(),
-        ("USAGE", "SEQUENCE items_id_seq") => {
-            "no right to use the sequence items_id_seq".to_owned()
+        ("USAGE", sequence) => {
+            let sequence = sequence.strip_prefix("SEQUENCE ").expect("a sequence");
+            format!("no right to use the sequence {sequence}")
         }
         ("TEMPORARY" | "CREATE TEMPORARY TABLES", _) => {
             "no right to create temporary tables".to_owned()

@@ -21,6 +21,7 @@ use crate::{
     engine::{Choice, Engine},
     pace::{PATIENCE, Stopwatch, stretched},
     process::{self, wait_for},
+    secrets,
     server::private::{Private, tail},
 };
 
@@ -55,6 +56,7 @@ impl Server {
         };
         let process = Mutex::new(private);
         let url = Url::parse(&url).map_err(|e| format!("{}: bad URL: {e}", choice.name))?;
+        secrets::keep(url.password().unwrap_or_default());
         let admin = connect_when_ready(&url, &process)
             .await
             .map_err(|e| format!("cannot test {}: {e}", choice.name))?;
