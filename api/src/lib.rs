@@ -4,10 +4,11 @@
 //! the order of the middleware), `items` (the handlers).
 //!
 //! Each folder is a room with a face, its `mod.rs`. A room imports only those to its right:
-//! `main → run → router → {openapi, status} → items → rate_limit → http → store → telemetry`. `net`
+//! `main → run → router → {openapi, status} → items → {auth, rate_limit} → http → store → telemetry`. `net`
 //! (sockets) imports `telemetry` only, and is imported by `run`, `router` and `status`. Only `main`, `run`
 //! and `router` see the configuration.
 
+mod auth;
 mod config;
 mod http;
 mod items;
@@ -21,13 +22,14 @@ mod store;
 mod telemetry;
 
 pub use self::{
-    config::Config,
+    config::{Auth, Config},
     http::{AllowedHosts, TrustedProxies},
     run::{RunError, run},
     telemetry::{LogFormat, ServiceLog},
 };
 // What the benchmarks measure.
 pub use self::{
+    auth::{Recalled, TokenCache, bearer},
     http::{Comparison, entity_tags},
     rate_limit::{Decision, Quota, RateLimiter},
 };

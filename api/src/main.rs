@@ -5,9 +5,13 @@ use std::{
     process::ExitCode,
 };
 
-use api::{Config, ServiceLog, run};
+use api::{Config, RunError, ServiceLog, run};
+use nix::sys::signal::{SigSet, Signal};
 use settings::SettingsError;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 
 /// The system's takes twice as long for the many small pieces of a request.
 #[global_allocator]
@@ -17,6 +21,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const MISTAKE: u8 = 2;
 
 fn main() -> ExitCode {
+    // A reload may be asked for before kvd listens to that, and would end it. Blocked, it waits.
+    let hangup = SigSet::from(Signal::SIGHUP);
+    let _ = hangup.thread_block();
     // While there is no other thread, since what `.env` names becomes part of the environment.
     let loaded = Config::load(std::env::args_os());
     let log = ServiceLog::open();
@@ -34,28 +41,51 @@ fn main() -> ExitCode {
     if let Err(line) = log.start(config.log_format, config.dev) {
         return fail(&log, &line, MISTAKE);
     }
-    match serve(&config, &log) {
+    match serve(&config, &log, hangup) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&log, &error.to_string(), 1),
+        Err(error) => {
+            let is_mistake = matches!(error.downcast_ref(), Some(RunError::Certificate(_)));
+            fail(
+                &log,
+                &error.to_string(),
+                if is_mistake { MISTAKE } else { 1 },
+            )
+        }
     }
 }
 
-#[tokio::main]
-async fn serve(config: &Config, log: &ServiceLog) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(
+    config: &Config,
+    log: &ServiceLog,
+    hangup: SigSet,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = Runtime::new()?;
+    let done = runtime.block_on(serve_until_stopped(config, log, hangup));
+    // A file that cannot be read for want of an answer must not keep kvd.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve_until_stopped(
+    config: &Config,
+    log: &ServiceLog,
+    hangup: SigSet,
+) -> Result<(), Box<dyn std::error::Error>> {
     // As many connections as the system allows; where it allows no more, what there is must do.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let (mut terminate, mut interrupt) = (
+    let (mut terminate, mut interrupt, reload) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
     );
+    hangup.thread_unblock()?;
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
-    config.log();
-    Ok(run(config, log, stop).await?)
+    Ok(run(config, log, stop, reload).await?)
 }
 
 fn fail(log: &ServiceLog, line: &str, code: u8) -> ExitCode {

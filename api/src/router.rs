@@ -10,14 +10,16 @@ use poem_openapi::OpenApi;
 use tokio::sync::watch;
 
 use crate::{
-    config::Config,
+    auth::{Guard, KnownTokens, Whoami},
+    config::{Auth, Config},
     http::{
-        Arrival, BodyLimits, BoundHalfClosed, CatchErrors, CheckHead, HostSettings, HttpMetrics,
-        MemoryBudget, Observe, ObserveSettings, Problem, RequestCheck, Route, UnreadBody,
+        Arrival, BodyLimits, BoundHalfClosed, CatchErrors, CheckHead, CheckQuery, HostSettings,
+        HttpMetrics, MemoryBudget, Observe, ObserveSettings, Problem, RequestCheck, Route,
+        UnreadBody,
     },
     items::Items,
     net::Phase,
-    openapi::{self, DocumentSettings, Explorer},
+    openapi::{self, DocumentSettings, Explorer, Operations},
     rate_limit::{LimiterMetrics, Quota, RateLimit, RateLimiter},
     status::{self, Readiness},
     store::{Store, StoreSettings},
@@ -31,6 +33,7 @@ pub(crate) struct Endpoints {
 }
 
 /// Builds everything that answers requests.
+// Long: what the endpoints share is made once, one after the other.
 pub(crate) fn endpoints(
     config: &Config,
     settings: &StoreSettings,
@@ -38,7 +41,8 @@ pub(crate) fn endpoints(
     metrics: &Arc<Metrics>,
     phase: watch::Receiver<Phase>,
 ) -> Endpoints {
-    let readiness = Arc::new(Readiness::new(store.clone(), phase));
+    let asks_tokens = config.auth == Some(Auth::Tokens);
+    let readiness = Arc::new(Readiness::new(store.clone(), asks_tokens, phase));
     let status = || {
         vec![
             page(Route::Livez, status::livez),
@@ -55,21 +59,38 @@ pub(crate) fn endpoints(
     };
     let explorer = Explorer::new(&openapi::service(items.clone(), described), described);
     let mut public = operations(items, config, &memory);
-    public.extend([
-        page(Route::Root, root),
-        page(Route::Docs, openapi::docs.data(explorer.clone())),
-        page(Route::OpenApi, openapi::openapi.data(explorer)),
-    ]);
+    public.extend(pages(explorer));
     if config.admin_listen.is_none() {
         public.extend(status());
     }
 
     let middleware = Middleware::new(config, settings, metrics);
     let limiter = limiter(config, metrics, &middleware.limiter_metrics);
+    let sessions = settings.connections as usize;
+    let for_public = ListenerSettings {
+        limiter,
+        hosts: hosts(config, Some(config.listen), asks_tokens),
+        needs_tls: config.tls_cert.is_some(),
+        tokens: asks_tokens.then(|| KnownTokens::new(store.clone(), sessions, metrics)),
+    };
+    let for_admin = ListenerSettings {
+        limiter: None,
+        hosts: hosts(config, config.admin_listen, false),
+        needs_tls: false,
+        tokens: None,
+    };
     Endpoints {
-        public: middleware.around(public, limiter, hosts(config, Some(config.listen))),
-        admin: middleware.around(status(), None, hosts(config, config.admin_listen)),
+        public: middleware.around(public, for_public),
+        admin: middleware.around(status(), for_admin),
     }
+}
+
+fn pages(explorer: Explorer) -> [Routed; 3] {
+    [
+        page(Route::Root, root),
+        page(Route::Docs, openapi::docs.data(explorer.clone())),
+        page(Route::OpenApi, openapi::openapi.data(explorer)),
+    ]
 }
 
 fn memory(config: &Config, settings: &StoreSettings, metrics: &Metrics) -> MemoryBudget {
@@ -85,11 +106,12 @@ fn quota(config: &Config) -> Option<Quota> {
     })
 }
 
-/// To which hosts the listener on this address answers.
-fn hosts(config: &Config, listener: Option<SocketAddr>) -> HostSettings {
+/// To which hosts the listener on this address answers. Where everybody is let in, a web page must not be able to let
+/// its own name lead there.
+fn hosts(config: &Config, listener: Option<SocketAddr>, asks_tokens: bool) -> HostSettings {
     let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
     HostSettings {
-        loopback: listener.is_some_and(is_loopback),
+        loopback: listener.is_some_and(is_loopback) && !asks_tokens,
         allowed_hosts: config.allowed_hosts.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
     }
@@ -107,6 +129,14 @@ fn limiter(
     });
     LimiterMetrics::watch(metrics, limiter.clone());
     limiter
+}
+
+/// What differs between the two listeners.
+struct ListenerSettings {
+    limiter: Option<Arc<RateLimiter>>,
+    hosts: HostSettings,
+    needs_tls: bool,
+    tokens: Option<KnownTokens>,
 }
 
 /// The middleware, and what it shares.
@@ -136,29 +166,38 @@ impl Middleware {
     fn around(
         &self,
         routes: Vec<Routed>,
-        limiter: Option<Arc<RateLimiter>>,
-        hosts: HostSettings,
+        listener: ListenerSettings,
     ) -> BoxEndpoint<'static, Response> {
+        let own = routes.iter().map(|routed| routed.route).collect();
         let bounded = BoundHalfClosed {
             inner: Routes(routes),
             margin: self.margin,
         };
-        let caught = CatchErrors {
+        let check = Arc::new(RequestCheck::of::<Operations>(own));
+        let asked = CheckQuery {
             inner: bounded,
-            check: RequestCheck::of::<Items>(),
+            check: check.clone(),
+        };
+        let guarded = Guard {
+            inner: asked,
+            tokens: listener.tokens,
+        };
+        let caught = CatchErrors {
+            inner: guarded,
+            check,
         };
         let limited = RateLimit {
             inner: caught,
-            limiter,
+            limiter: listener.limiter,
             metrics: self.limiter_metrics.clone(),
         };
         let checked = CheckHead {
             inner: limited,
-            hosts,
+            hosts: listener.hosts,
+            needs_tls: listener.needs_tls,
         };
-        let drained = UnreadBody { inner: checked };
         Observe {
-            inner: drained,
+            inner: UnreadBody { inner: checked },
             settings: self.settings.clone(),
             metrics: self.http_metrics.clone(),
         }
@@ -195,7 +234,7 @@ fn operations(items: Items, config: &Config, memory: &MemoryBudget) -> Vec<Route
         memory: memory.clone(),
     };
     let mut paths = HashMap::new();
-    items.add_routes(&mut paths);
+    (items, Whoami).add_routes(&mut paths);
     let mut operations = Vec::new();
     for (path, methods) in paths {
         operations.extend(methods.into_iter().map(|(method, endpoint)| {
@@ -244,11 +283,11 @@ mod tests {
     use poem_openapi::registry::MetaOperation;
 
     use super::*;
-    use crate::items::OPERATIONS;
+    use crate::{auth::WHOAMI, items::OPERATIONS};
 
     #[test]
     fn every_operation_of_the_document_is_described_and_no_other() {
-        let paths = Items::meta().into_iter().flat_map(|api| api.paths);
+        let paths = Operations::meta().into_iter().flat_map(|api| api.paths);
         let mut documented: Vec<_> = paths
             .flat_map(|path| {
                 let route = Route::of(&path.path).template();
@@ -258,6 +297,7 @@ mod tests {
             .collect();
         let mut described: Vec<_> = OPERATIONS
             .iter()
+            .chain([&WHOAMI])
             .map(|described| (described.route.template(), described.method.to_string()))
             .collect();
         documented.sort();
@@ -267,11 +307,14 @@ mod tests {
 
     #[test]
     fn a_resource_has_the_methods_of_its_operations() {
-        let check = RequestCheck::of::<Items>();
+        let check = RequestCheck::of::<Operations>(vec![Route::Items, Route::Item, Route::Livez]);
         let allowed = |path: &str| {
             let mut request = Arrival::at(path);
             request.set_method(Method::OPTIONS);
-            let refused = check.check(request).err().map(IntoResponse::into_response);
+            let refused = check
+                .check_method(request)
+                .err()
+                .map(IntoResponse::into_response);
             let header = refused.and_then(|answer| answer.headers().get("allow").cloned());
             header.unwrap().to_str().unwrap().to_owned()
         };
@@ -282,8 +325,13 @@ mod tests {
 
     #[test]
     fn only_operations_have_a_query_that_is_checked() {
-        let check = RequestCheck::of::<Items>();
-        let passes = |path: &str| check.check(Arrival::at(path)).is_ok();
+        let check = RequestCheck::of::<Operations>(vec![Route::Items, Route::Item, Route::Livez]);
+        let passes = |path: &str| {
+            let request = check.check_method(Arrival::at(path));
+            request
+                .and_then(|request| check.check_query(request))
+                .is_ok()
+        };
         assert!(passes("/items/?prefix=a&page=1"));
         assert!(!passes("/items/?prefx=a"));
         assert!(!passes("/items/a?page=1"));

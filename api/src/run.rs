@@ -1,6 +1,7 @@
 //! How the service starts and ends.
 
 use std::{
+    convert::Infallible,
     future::pending,
     io::{self, Write},
     net::SocketAddr,
@@ -13,14 +14,19 @@ use database::{Connector, Engine, Failure, SessionSettings};
 use migration::{HandMade, MigrateError};
 use tokio::{
     net::{TcpListener, TcpSocket},
+    signal::unix::Signal,
     sync::watch,
+    task::{JoinError, spawn_blocking},
     time::{sleep, timeout},
 };
 
 use crate::{
     config::{Config, DEV_DATABASE},
     http::{client_network, log_failure, unreadable_head},
-    net::{OpenConnections, OpenConnectionsSettings, Phase, Server},
+    net::{
+        CertificateError, CertificateFiles, OpenConnections, OpenConnectionsSettings, Phase,
+        Server, Tls,
+    },
     router::{self, Endpoints},
     store::{RequestTime, Store, StoreSettings},
     telemetry::{Metrics, ServiceLog},
@@ -47,6 +53,10 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Why the service did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error("cannot read the certificate: {0}")]
+    Unread(JoinError),
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
     #[error("cannot keep {DEV_DATABASE} to its owner: {0}")]
@@ -57,17 +67,26 @@ pub enum RunError {
     Migrate(#[from] MigrateError),
 }
 
-/// Serves as configured until `stop` completes, and says on standard output where.
+/// Serves as configured until `stop` completes, and says on standard output where. At `reload` the certificate is read
+/// again.
 ///
 /// # Errors
 /// See [`RunError`].
+// Long: the steps of the start, one after the other.
 pub async fn run(
     config: &Config,
     log: &ServiceLog,
     stop: impl Future<Output = ()>,
+    reload: Signal,
 ) -> Result<(), RunError> {
     let mut stop = pin!(stop);
-    let listeners = Listeners::open(config)?;
+    // The file system may keep it waiting.
+    let tls = tokio::select! {
+        tls = open_tls(config) => tls?,
+        () = &mut stop => return Ok(()),
+    };
+    let listeners = Listeners::open(config, tls.clone())?;
+    config.log();
     if config.dev {
         database::make_private(DEV_DATABASE).map_err(RunError::DevDatabase)?;
     }
@@ -92,10 +111,18 @@ pub async fn run(
     let done = tokio::select! {
         ((), ()) = async { tokio::join!(serving, leave(config, stop, &set_phase)) } => Ok(()),
         failed = migrations => failed,
+        never = reload_certificate(tls, reload) => match never {},
     };
     // SQLite then tidies its files up. A call that still runs is not worth waiting for.
     let _ = timeout(CLOSE_TIME, store.close()).await;
     done
+}
+
+async fn open_tls(config: &Config) -> Result<Option<Arc<Tls>>, RunError> {
+    let files = certificate_files(config);
+    let opened = spawn_blocking(|| files.map(Tls::open).transpose()).await;
+    let tls = opened.map_err(RunError::Unread)??;
+    Ok(tls.map(Arc::new))
 }
 
 fn is_embedded(config: &Config) -> bool {
@@ -110,6 +137,25 @@ async fn migrate_beside(config: &Config, asked: bool) -> Result<(), RunError> {
     pending().await
 }
 
+/// Reads the certificate again whenever that is asked for.
+async fn reload_certificate(tls: Option<Arc<Tls>>, mut reload: Signal) -> Infallible {
+    loop {
+        reload.recv().await;
+        let Some(tls) = tls.clone() else {
+            tracing::info!("there is no certificate to read again");
+            continue;
+        };
+        let read = spawn_blocking(move || tls.reload()).await;
+        match read {
+            Ok(Ok(())) => tracing::info!("the certificate was read again; new connections get it"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the new certificate cannot be used; the one before stays in force");
+            }
+            Err(error) => tracing::error!(%error, "the certificate was not read again"),
+        }
+    }
+}
+
 /// Tells the rest of the service to end when `stop` completes.
 async fn leave(config: &Config, stop: impl Future<Output = ()>, phase: &watch::Sender<Phase>) {
     stop.await;
@@ -122,21 +168,28 @@ async fn leave(config: &Config, stop: impl Future<Output = ()>, phase: &watch::S
 /// Where the service listens.
 struct Listeners {
     public: TcpListener,
+    /// Of the public one.
+    tls: Option<Arc<Tls>>,
     admin: Option<TcpListener>,
 }
 
 impl Listeners {
-    fn open(config: &Config) -> Result<Self, RunError> {
+    fn open(config: &Config, tls: Option<Arc<Tls>>) -> Result<Self, RunError> {
         Ok(Self {
+            tls,
             public: listen(config.listen)?,
             admin: config.admin_listen.map(listen).transpose()?,
         })
     }
 
     fn announce(&self, config: &Config) -> Result<(), RunError> {
-        announce(config, "", &self.public)?;
+        let scheme = match self.tls {
+            Some(_) => "https",
+            None => "http",
+        };
+        announce(config, "", scheme, &self.public)?;
         match &self.admin {
-            Some(admin) => announce(config, "admin ", admin),
+            Some(admin) => announce(config, "admin ", "http", admin),
             None => Ok(()),
         }
     }
@@ -155,9 +208,10 @@ impl Listeners {
             client: client_network,
         };
         let open = OpenConnections::new(settings, metrics);
-        let serve = |listener, endpoint| {
+        let serve = |listener, tls, endpoint| {
             let server = Server {
                 listener,
+                tls,
                 endpoint: Arc::new(endpoint),
                 refuse: unreadable_head,
                 max_connections: config.max_connections as usize,
@@ -165,13 +219,22 @@ impl Listeners {
             };
             server.serve(phase.clone(), config.shutdown_grace)
         };
-        let admin = self.admin.map(|listener| serve(listener, admin));
-        tokio::join!(serve(self.public, public), async {
+        let admin = self.admin.map(|listener| serve(listener, None, admin));
+        tokio::join!(serve(self.public, self.tls, public), async {
             if let Some(admin) = admin {
                 admin.await;
             }
         });
     }
+}
+
+fn certificate_files(config: &Config) -> Option<CertificateFiles> {
+    let (cert, key) = config.tls_cert.clone().zip(config.tls_key.clone())?;
+    Some(CertificateFiles {
+        cert,
+        key,
+        client_ca: config.tls_client_ca.clone(),
+    })
 }
 
 /// How many descriptors there are for clients; at least half of all.
@@ -253,11 +316,11 @@ fn is_passing(error: &MigrateError) -> bool {
     match error {
         MigrateError::Locked => true,
         MigrateError::ForeignTable(_)
+        | MigrateError::ForeignTokens
         | MigrateError::Encoding(_)
         | MigrateError::Temporary
-        | MigrateError::ForeignTokens
-        | MigrateError::LosesTokens(_)
-        | MigrateError::Newer(_) => false,
+        | MigrateError::Newer(_)
+        | MigrateError::LosesTokens(_) => false,
         MigrateError::Database(error) => Failure::of(error).may_pass(),
     }
 }
@@ -276,14 +339,19 @@ fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
     bound().map_err(|error| RunError::Listen(address, error))
 }
 
-fn announce(config: &Config, name: &str, listener: &TcpListener) -> Result<(), RunError> {
+fn announce(
+    config: &Config,
+    name: &str,
+    scheme: &str,
+    listener: &TcpListener,
+) -> Result<(), RunError> {
     let bound = listener.local_addr();
     let address = bound.map_err(|error| RunError::Listen(config.listen, error))?;
-    let mut text = format!("{name}listening on http://{address}\n");
+    let mut text = format!("{name}listening on {scheme}://{address}\n");
     if config.dev && name.is_empty() {
         text += &format!(
-            "explorer: http://{address}/docs\n\
-             try it:   curl -X POST http://{address}/items/ -H 'Content-Type: application/json' \
+            "explorer: {scheme}://{address}/docs\n\
+             try it:   curl -X POST {scheme}://{address}/items/ -H 'Content-Type: application/json' \
              -d '{{\"key\":\"hello\",\"value\":\"world\"}}'\n"
         );
     }

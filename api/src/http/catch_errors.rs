@@ -1,7 +1,7 @@
 //! The boundary outside which every error is a problem document, also an error of the framework and a
 //! panic.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
 use poem::{Endpoint, Error, IntoResponse, Request, Response, Result, error::NotFoundError};
@@ -11,14 +11,14 @@ use crate::telemetry::{about_request, target};
 
 pub(crate) struct CatchErrors<E> {
     pub inner: E,
-    pub check: RequestCheck,
+    pub check: Arc<RequestCheck>,
 }
 
 impl<E: Endpoint<Output = Response>> Endpoint for CatchErrors<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        let request = match self.check.check(request) {
+        let request = match self.check.check_method(request) {
             Ok(request) => request,
             Err(problem) => return Ok(problem.into_response()),
         };
@@ -51,7 +51,7 @@ mod tests {
     use poem::{endpoint::make_sync, http::StatusCode};
 
     use super::*;
-    use crate::http::arrival::Arrival;
+    use crate::http::{arrival::Arrival, route::Route};
 
     #[tokio::test]
     async fn a_panic_is_a_500_and_hurts_no_other_request() {
@@ -60,7 +60,7 @@ mod tests {
                 "/livez" => StatusCode::OK.into_response(),
                 path => panic!("no handler for {path}"),
             }),
-            check: RequestCheck::of::<()>(),
+            check: Arc::new(RequestCheck::of::<()>(vec![Route::Livez, Route::Metrics])),
         };
         let ask = async |path: &'static str| errors.call(Arrival::at(path)).await.unwrap();
         let answer = ask("/metrics").await;

@@ -1,9 +1,9 @@
 //! What the head of a request must say before anything is asked of kvd: where the body ends, and for which host
-//! it is. The limiter does not count what is refused here.
+//! it is. On a listener with TLS also whether it came through that. The limiter does not count what is refused here.
 
 use poem::{
-    Endpoint, IntoResponse, Request, Response, Result,
-    http::{HeaderMap, HeaderValue, header},
+    Endpoint, IntoResponse, Request, Response,
+    http::{HeaderMap, HeaderValue, header, uri::Scheme},
 };
 
 use super::{hosts::HostSettings, problem::Problem, problem_code::Code};
@@ -12,13 +12,15 @@ use super::{hosts::HostSettings, problem::Problem, problem_code::Code};
 pub(crate) struct CheckHead<E> {
     pub inner: E,
     pub hosts: HostSettings,
+    /// Whether the listener speaks TLS.
+    pub needs_tls: bool,
 }
 
 impl<E: Endpoint<Output = Response>> Endpoint for CheckHead<E> {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> Result<Response> {
-        let checked = check_codings(request.headers()).and_then(|()| self.hosts.check(&request));
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let checked = self.check(&request);
         match checked {
             Ok(()) => self.inner.call(request).await,
             Err(problem) => {
@@ -29,6 +31,19 @@ impl<E: Endpoint<Output = Response>> Endpoint for CheckHead<E> {
                 Ok(response)
             }
         }
+    }
+}
+
+impl<E> CheckHead<E> {
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        if self.needs_tls && *request.scheme() == Scheme::HTTP {
+            return Err(
+                Problem::invalid("This address speaks TLS: begin its URL with https://.")
+                    .with_close(),
+            );
+        }
+        check_codings(request.headers())?;
+        self.hosts.check(request)
     }
 }
 

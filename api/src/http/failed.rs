@@ -67,12 +67,34 @@ impl<O: Operation> ApiResponse for Failed<O> {
 
 /// The first code of a status speaks for it; the document's examples show them all.
 fn response(code: Code) -> MetaResponse {
+    MetaResponse {
+        description: code.meaning(),
+        status: Some(code.status().as_u16()),
+        status_range: None,
+        content: vec![MetaMediaType {
+            content_type: "application/problem+json",
+            schema: ProblemBody::schema_ref(),
+        }],
+        headers: headers(code),
+    }
+}
+
+/// The headers that only answers of this code have.
+fn headers(code: Code) -> Vec<MetaHeader> {
     let mut headers = Vec::new();
     if code.has_retry_after() {
         headers.push(header(
             "Retry-After",
             "Seconds to wait.",
             MetaSchema::new("integer"),
+        ));
+    }
+    if code == Code::Unauthenticated {
+        let description = "How to send a token: `Bearer`.";
+        headers.push(header(
+            "WWW-Authenticate",
+            description,
+            MetaSchema::new("string"),
         ));
     }
     if code == Code::PreconditionFailed {
@@ -90,16 +112,7 @@ fn response(code: Code) -> MetaResponse {
             ..header("Accept-Encoding", description, MetaSchema::new("string"))
         });
     }
-    MetaResponse {
-        description: code.meaning(),
-        status: Some(code.status().as_u16()),
-        status_range: None,
-        content: vec![MetaMediaType {
-            content_type: "application/problem+json",
-            schema: ProblemBody::schema_ref(),
-        }],
-        headers,
-    }
+    headers
 }
 
 fn header(name: &str, description: &str, schema: MetaSchema) -> MetaHeader {

@@ -106,7 +106,7 @@ fn add_headers(response: &mut Response, id: RequestId, route: Route) {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    let caching = match route.has_operations() {
+    let caching = match route.is_of_items() {
         true => "no-cache",
         false => "no-store",
     };

@@ -190,6 +190,10 @@ impl IntoResponse for Problem {
             header::ACCEPT_ENCODING,
             self.accept_encoding.map(str::to_owned),
         );
+        set(
+            header::WWW_AUTHENTICATE,
+            (self.code == Code::Unauthenticated).then(|| "Bearer".to_owned()),
+        );
         set(header::CONNECTION, self.close.then(|| "close".to_owned()));
         set(header::RETRY_AFTER, self.retry_after.map(|s| s.to_string()));
         if self.code.says_nothing_of_items() {

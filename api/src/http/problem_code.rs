@@ -14,6 +14,8 @@ pub enum Code {
     InvalidRequest,
     InvalidKey,
     InvalidValue,
+    Unauthenticated,
+    Forbidden,
     ItemNotFound,
     RouteNotFound,
     MethodNotAllowed,
@@ -34,10 +36,12 @@ pub enum Code {
 
 impl Code {
     /// Every code there is.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidRequest,
         Self::InvalidKey,
         Self::InvalidValue,
+        Self::Unauthenticated,
+        Self::Forbidden,
         Self::ItemNotFound,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
@@ -61,6 +65,8 @@ impl Code {
             Self::InvalidRequest => "invalid-request",
             Self::InvalidKey => "invalid-key",
             Self::InvalidValue => "invalid-value",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
             Self::ItemNotFound => "item-not-found",
             Self::RouteNotFound => "route-not-found",
             Self::MethodNotAllowed => "method-not-allowed",
@@ -83,6 +89,8 @@ impl Code {
     pub fn status(self) -> StatusCode {
         match self {
             Self::InvalidRequest | Self::InvalidKey | Self::InvalidValue => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::ItemNotFound | Self::RouteNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -113,6 +121,8 @@ impl Code {
             Self::InvalidRequest => "The request is not valid",
             Self::InvalidKey => "The key is not valid",
             Self::InvalidValue => "The value is not valid",
+            Self::Unauthenticated => "The request carries no token that is live",
+            Self::Forbidden => "The token does not allow this",
             Self::ItemNotFound => "There is no item with this key",
             Self::RouteNotFound => "There is nothing at this path",
             Self::MethodNotAllowed => "The resource does not have this method",
@@ -144,7 +154,11 @@ impl Code {
     pub fn says_nothing_of_items(self) -> bool {
         matches!(
             self,
-            Self::RateLimited | Self::MisdirectedRequest | Self::RouteNotFound
+            Self::RateLimited
+                | Self::MisdirectedRequest
+                | Self::RouteNotFound
+                | Self::Unauthenticated
+                | Self::Forbidden
         )
     }
 

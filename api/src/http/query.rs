@@ -41,6 +41,15 @@ impl Query {
     }
 }
 
+/// The value of the first parameter of this name in a query that was not checked yet; `None` if it cannot be read.
+pub(crate) fn unchecked_value(text: &str, name: &str) -> Option<String> {
+    let pairs = text
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut named = pairs.filter(|(given, _)| decoded(given).is_ok_and(|given| given == name));
+    decoded(named.next()?.1).ok()
+}
+
 /// Form decoding: `+` is a space; what is malformed or not UTF-8 is refused, not replaced.
 fn decoded(text: &str) -> Result<String, Problem> {
     percent_decoded(&text.replace('+', " "))

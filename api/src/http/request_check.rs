@@ -1,11 +1,13 @@
-//! What must hold before a request gets to its route: the target names something that has the method, and the
-//! query has only parameters that the operation has, each once.
+//! What must hold before a request gets to its route: the target names something that has the method, and then,
+//! once its sender is known, the query has only parameters that the operation has, each once.
 //!
 //! Afterwards `HEAD` is `GET` (the server leaves the body out), and a query of an item route is
 //! parsed.
 
+use std::sync::Arc;
+
 use entity::Key;
-use poem::{Request, http::Method};
+use poem::{Endpoint, IntoResponse, Request, Response, http::Method};
 use poem_openapi::{
     OpenApi,
     registry::{MetaOperation, MetaParamIn},
@@ -32,22 +34,47 @@ struct CheckedOperation {
     query_parameters: Vec<String>,
 }
 
-/// Checks requests against the routes and against the operations of the document.
-pub(crate) struct RequestCheck(Vec<CheckedOperation>);
+/// Checks requests against the routes of a listener and against the operations of the document.
+pub(crate) struct RequestCheck {
+    operations: Vec<CheckedOperation>,
+    /// What the listener has.
+    routes: Vec<Route>,
+}
+
+/// Refuses requests with a query that their operation does not have.
+pub(crate) struct CheckQuery<E> {
+    pub inner: E,
+    pub check: Arc<RequestCheck>,
+}
+
+impl<E: Endpoint<Output = Response>> Endpoint for CheckQuery<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        match self.check.check_query(request) {
+            Ok(request) => self.inner.call(request).await,
+            Err(problem) => Ok(problem.into_response()),
+        }
+    }
+}
 
 impl RequestCheck {
-    pub(crate) fn of<T: OpenApi>() -> Self {
+    /// For a listener with these routes, of which some have the operations of `T`.
+    pub(crate) fn of<T: OpenApi>(routes: Vec<Route>) -> Self {
         let paths = T::meta().into_iter().flat_map(|api| api.paths);
         let operations = paths.flat_map(|path| {
             let route = Route::of(&path.path);
             let operations = path.operations.into_iter();
             operations.map(move |operation| CheckedOperation::new(route, operation))
         });
-        Self(operations.collect())
+        Self {
+            operations: operations.collect(),
+            routes,
+        }
     }
 
-    /// The request as its route expects it.
-    pub(crate) fn check(&self, mut request: Request) -> Result<Request, Problem> {
+    /// The request with the method that its resource has.
+    pub(crate) fn check_method(&self, mut request: Request) -> Result<Request, Problem> {
         check_target(&request)?;
         let Arrival { route, .. } = Arrival::of(&request);
         match route {
@@ -55,19 +82,29 @@ impl RequestCheck {
                 let detail = "A key is one segment of the path: write / in it as %2F.";
                 return Err(Problem::new(Code::RouteNotFound, detail));
             }
-            Route::Unknown => return Err(Problem::route_not_found()),
-            _ => {}
+            _ if self.routes.contains(&route) => {}
+            _ => return Err(Problem::route_not_found()),
         }
         let method = match request.method() {
             &Method::HEAD => Method::GET,
             method => method.clone(),
         };
-        let operation = self.find(route, &method);
-        if operation.is_none() && (route.has_operations() || method != Method::GET) {
+        let has_method = match route.has_operations() {
+            true => self.find(route, &method).is_some(),
+            false => method == Method::GET,
+        };
+        if !has_method {
             return Err(method_not_allowed(&self.methods(route)));
         }
+        request.set_method(method);
+        Ok(request)
+    }
+
+    /// The request with its query.
+    pub(crate) fn check_query(&self, mut request: Request) -> Result<Request, Problem> {
+        let Arrival { route, .. } = Arrival::of(&request);
         // What is wrong with the key is said before what is wrong with parameters.
-        if let Some(operation) = operation
+        if let Some(operation) = self.find(route, request.method())
             && let Some(text) = request.uri().query()
         {
             if route == Route::Item {
@@ -77,13 +114,12 @@ impl RequestCheck {
             let query = Query::parse(text, known)?;
             request.set_data(query);
         }
-        request.set_method(method);
         Ok(request)
     }
 
     fn find(&self, route: Route, method: &Method) -> Option<&CheckedOperation> {
         let named = |known: &&CheckedOperation| known.route == route && known.method == *method;
-        self.0.iter().find(named)
+        self.operations.iter().find(named)
     }
 
     /// The methods of a route. A page that is no operation of the document can only be read.

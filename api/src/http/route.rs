@@ -16,6 +16,7 @@ pub(crate) enum Route {
     Item,
     /// A path below the items that names none.
     BelowItems,
+    Whoami,
     Livez,
     Readyz,
     Metrics,
@@ -30,6 +31,7 @@ impl Route {
     pub(crate) fn of(path: &str) -> Self {
         match path {
             "/items" | "/items/" => Self::Items,
+            "/whoami" => Self::Whoami,
             "/livez" => Self::Livez,
             "/readyz" => Self::Readyz,
             "/metrics" => Self::Metrics,
@@ -58,6 +60,7 @@ impl Route {
         match self {
             Self::Items => "/items/",
             Self::Item => "/items/{key}",
+            Self::Whoami => "/whoami",
             Self::Livez => "/livez",
             Self::Readyz => "/readyz",
             Self::Metrics => "/metrics",
@@ -70,11 +73,27 @@ impl Route {
 
     /// Whether it has the operations of the document.
     pub(crate) fn has_operations(self) -> bool {
+        self.is_of_items() || self == Self::Whoami
+    }
+
+    /// Whether its answers are about items.
+    pub(crate) fn is_of_items(self) -> bool {
         matches!(self, Self::Items | Self::Item)
     }
 
-    /// Whether the limiter counts its requests: all of `/items` and below.
+    /// Whether a request needs a token, where tokens are asked for.
+    pub(crate) fn needs_token(self) -> bool {
+        matches!(
+            self,
+            Self::Items | Self::Item | Self::Whoami | Self::Metrics
+        )
+    }
+
+    /// Whether the limiter counts its requests: all of `/items` and below, and who asks about tokens.
     pub(crate) fn is_limited(self) -> bool {
-        matches!(self, Self::Items | Self::Item | Self::BelowItems)
+        matches!(
+            self,
+            Self::Items | Self::Item | Self::BelowItems | Self::Whoami
+        )
     }
 }

@@ -17,6 +17,7 @@ mod problems;
 use entity::{
     Key, Precondition, Prefix, Value,
     read::Listing,
+    token::Access,
     write::{Action, Outcome, Write},
 };
 use poem::web::Data;
@@ -37,6 +38,7 @@ pub(crate) use self::{
     problems::{item_not_found, key_exists, precondition_failed},
 };
 use crate::{
+    auth::Granted,
     http::{Arrival, Failed, Json, MemoryBudget, Param, Problem, Reservation},
     store::{Error, KeptMemory, Store, StoreSettings},
 };
@@ -73,12 +75,16 @@ impl Items {
     async fn create_item(
         &self,
         Data(arrival): Data<&Arrival>,
+        Data(granted): Data<&Granted>,
         body: Json<NewItem>,
     ) -> Result<Created, Failed<CreateItem>> {
         let NewItem { key, value } = body.document;
+        let key = Key::new(key).map_err(Problem::from)?;
+        let value = self.value(value)?;
+        granted.check_key(Access::Write, &key)?;
         let change = Write {
-            key: Key::new(key).map_err(Problem::from)?,
-            action: Action::Create(self.value(value)?),
+            key,
+            action: Action::Create(value),
             precondition: Precondition::default(),
         };
         let (kept, memory) = shared(body.memory);

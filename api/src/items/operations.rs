@@ -33,24 +33,26 @@ macro_rules! operations {
 
 operations! {
     CreateItem Items POST "create_item" [
-        InvalidRequest, InvalidKey, InvalidValue, RequestTimeout, KeyExists, ValueTooLarge,
-        UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseRefused,
-        DatabaseUnavailable, Overloaded, OutcomeUnknown
-    ]
-    GetItem Item GET "get_item" [
-        InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, MisdirectedRequest, RateLimited, Internal,
-        DatabaseRefused, DatabaseUnavailable, Overloaded
-    ]
-    UpdateItem Item PUT "update_item" [
-        InvalidRequest, InvalidKey, InvalidValue, ItemNotFound, RequestTimeout, PreconditionFailed,
+        InvalidRequest, InvalidKey, InvalidValue, Unauthenticated, Forbidden, RequestTimeout, KeyExists,
         ValueTooLarge, UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseRefused,
         DatabaseUnavailable, Overloaded, OutcomeUnknown
     ]
-    DeleteItem Item DELETE "delete_item" [
-        InvalidRequest, InvalidKey, ItemNotFound, PreconditionFailed, MisdirectedRequest, RateLimited, Internal,
+    GetItem Item GET "get_item" [
+        InvalidRequest, InvalidKey, Unauthenticated, Forbidden, ItemNotFound, PreconditionFailed,
+        MisdirectedRequest, RateLimited, Internal, DatabaseRefused, DatabaseUnavailable, Overloaded
+    ]
+    UpdateItem Item PUT "update_item" [
+        InvalidRequest, InvalidKey, InvalidValue, Unauthenticated, Forbidden, ItemNotFound, RequestTimeout,
+        PreconditionFailed, ValueTooLarge, UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal,
         DatabaseRefused, DatabaseUnavailable, Overloaded, OutcomeUnknown
     ]
+    DeleteItem Item DELETE "delete_item" [
+        InvalidRequest, InvalidKey, Unauthenticated, Forbidden, ItemNotFound, PreconditionFailed,
+        MisdirectedRequest, RateLimited, Internal, DatabaseRefused, DatabaseUnavailable, Overloaded,
+        OutcomeUnknown
+    ]
     ListItems Items GET "list_items" [
-        InvalidRequest, MisdirectedRequest, RateLimited, Internal, DatabaseRefused, DatabaseUnavailable, Overloaded
+        InvalidRequest, Unauthenticated, Forbidden, MisdirectedRequest, RateLimited, Internal,
+        DatabaseRefused, DatabaseUnavailable, Overloaded
     ]
 }

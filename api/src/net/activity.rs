@@ -189,6 +189,11 @@ impl Activity {
         self.answer_begins(0, true);
     }
 
+    /// What the client still sends is to be read when the last answer has been sent.
+    pub(super) fn will_drain(&self) {
+        self.times(|times| times.drains = true);
+    }
+
     /// The last answer has been sent. Whether what the client still sends is to be read.
     pub(super) fn drains(&self) -> bool {
         self.times(|times| {
@@ -198,6 +203,11 @@ impl Activity {
             }
             times.drains
         })
+    }
+
+    /// Whether the next request is awaited.
+    pub(super) fn is_idle(&self) -> bool {
+        self.times(|times| times.state == ConnectionState::Idle)
     }
 
     pub(super) fn had_request(&self) -> bool {

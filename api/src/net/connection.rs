@@ -5,10 +5,11 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     header::{CONNECTION, HeaderMap, HeaderValue},
     server::conn::http1,
-    service::service_fn,
+    service::{HttpService, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -73,10 +74,10 @@ pub(super) async fn serve<F, A>(
         }
         is_closing = is_closing || closing.as_mut().poll(context).is_ready();
         if !is_dismissed && dismissed.as_mut().poll(context).is_ready() {
-            if activity.is_still_unused() {
-                return Poll::Ready(());
-            }
             (is_dismissed, is_closing) = (true, true);
+            if activity.is_still_unused() {
+                return end_idle(connection.as_mut(), &activity, context);
+            }
         }
         // A client that has just connected believes that it is served: its first request is waited for.
         if is_closing && !told && activity.had_request() {
@@ -86,9 +87,29 @@ pub(super) async fn serve<F, A>(
                 return Poll::Ready(());
             }
         }
-        poll_deadline(timer.as_mut(), activity.deadline(), context)
+        ready!(poll_deadline(timer.as_mut(), activity.deadline(), context));
+        end_idle(connection.as_mut(), &activity, context)
     })
     .await;
+}
+
+/// Ends a connection whose time is over. If it is idle its client is told so, as TLS wants it.
+fn end_idle<S: HttpService<Incoming>>(
+    mut connection: Pin<&mut http1::Connection<TokioIo<TrackedStream>, S>>,
+    activity: &Activity,
+    context: &mut Context<'_>,
+) -> Poll<()>
+where
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::ResBody: Body + 'static,
+    <S::ResBody as Body>::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if activity.is_idle() {
+        connection.as_mut().graceful_shutdown();
+        // What it has to say is with the kernel, or the client takes nothing: neither is waited for.
+        let _ = connection.poll(context);
+    }
+    Poll::Ready(())
 }
 
 /// HTTP/1.1 without hyper's own deadlines. The end of a client's input is not the end of the client.

@@ -5,6 +5,7 @@
 //! - `connection`: one connection; `activity` with its `activity_times`: what it is doing, and its deadlines; `stream`: its socket;
 //!   `refusal`: its answer to what is no request; `half_closed`: clients that may be gone.
 //! - `listen_address`: where to listen, as a user writes it.
+//! - `tls`: certificates, handshakes, and sockets with TLS.
 //! - `self_wakes`: polls a connection that wakes itself again at once.
 
 mod activity;
@@ -18,6 +19,7 @@ mod refusal;
 mod self_wakes;
 mod server;
 mod stream;
+mod tls;
 
 pub(crate) use self::{
     half_closed::EndOfInput,
@@ -25,4 +27,5 @@ pub(crate) use self::{
     open_connections::{OpenConnections, OpenConnectionsSettings},
     phase::Phase,
     server::Server,
+    tls::{CertificateError, CertificateFiles, Tls},
 };

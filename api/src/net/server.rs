@@ -14,16 +14,18 @@ use poem::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::timeout,
+    time::{sleep_until, timeout},
 };
 
 use super::{
+    activity::Activity,
     connection,
     open_connections::{Dismissals, OpenConnections, Registered},
     phase::Phase,
     refusal::Refuse,
     self_wakes::absorb_self_wakes,
     stream::TrackedStream,
+    tls::{self, Socket, Tls},
 };
 use crate::telemetry::target;
 
@@ -40,6 +42,8 @@ const DISMISSED_AT_ONCE: usize = 16;
 pub(crate) struct Server {
     pub listener: TcpListener,
     pub endpoint: Arc<BoxEndpoint<'static, Response>>,
+    /// `None`: it speaks plain HTTP.
+    pub tls: Option<Arc<Tls>>,
     /// Answers a request whose head cannot be read.
     pub refuse: Refuse,
     pub max_connections: usize,
@@ -56,6 +60,7 @@ impl Server {
         let mut connections = Connections {
             address,
             endpoint: self.endpoint,
+            tls: self.tls,
             refuse: self.refuse,
             free: Arc::new(Semaphore::new(self.max_connections)),
             open: self.open,
@@ -84,6 +89,7 @@ impl Server {
 struct Connections {
     address: SocketAddr,
     endpoint: Arc<BoxEndpoint<'static, Response>>,
+    tls: Option<Arc<Tls>>,
     refuse: Refuse,
     free: Arc<Semaphore>,
     open: OpenConnections,
@@ -154,7 +160,7 @@ impl Connections {
     }
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let (endpoint, phase) = (self.endpoint.clone(), self.phase.clone());
+        let (endpoint, tls, phase) = (self.endpoint.clone(), self.tls.clone(), self.phase.clone());
         let open = ServedConnection {
             _permit: permit,
             registered: self.open.enter(self.address, peer),
@@ -166,13 +172,20 @@ impl Connections {
             let local = LocalAddr(stream.local_addr().map(Into::into).unwrap_or_default());
             let activity = open.registered.activity.clone();
             let end_of_input = open.registered.end_of_input.clone();
-            let stream = TrackedStream::new(stream, activity.clone(), refuse, end_of_input.clone());
+            let Some(socket) = secured(stream, tls.as_deref(), peer, &activity).await else {
+                return;
+            };
+            let scheme = match socket {
+                Socket::Plain(_) => Scheme::HTTP,
+                Socket::Tls(_) => Scheme::HTTPS,
+            };
+            let stream = TrackedStream::new(socket, activity.clone(), refuse, end_of_input.clone());
             let answer = move |request: hyper::Request<hyper::body::Incoming>| {
-                let (endpoint, local) = (endpoint.clone(), local.clone());
+                let (endpoint, local, scheme) = (endpoint.clone(), local.clone(), scheme.clone());
                 let remote = RemoteAddr(peer.into());
                 let end_of_input = end_of_input.clone();
                 async move {
-                    let mut request = Request::from((request, local, remote, Scheme::HTTP));
+                    let mut request = Request::from((request, local, remote, scheme));
                     request.set_data(end_of_input);
                     let answer = endpoint.call(request).await;
                     answer.unwrap_or_else(poem::Error::into_response).into()
@@ -183,6 +196,28 @@ impl Connections {
             drop(open);
         });
     }
+}
+
+/// The connection with TLS, if the listener speaks that. `None` if there is none with this client, or not in the time
+/// of its first request's head, or if the connection had to make room.
+async fn secured(
+    stream: TcpStream,
+    tls: Option<&Tls>,
+    peer: SocketAddr,
+    activity: &Activity,
+) -> Option<Socket> {
+    let Some(tls) = tls else {
+        return Some(Socket::Plain(stream));
+    };
+    let accepted = tokio::select! {
+        accepted = tls::accept(stream, tls) => accepted,
+        () = sleep_until(activity.deadline()) => return None,
+        () = activity.dismissed() => return None,
+    };
+    let failed = |error| {
+        tracing::info!(target: target::SERVER, client = %peer.ip(), %error, "no TLS with a client");
+    };
+    accepted.map_err(failed).ok().flatten()
 }
 
 /// What a connection holds while it is open. The permit is given back first, so that a task that is told of the

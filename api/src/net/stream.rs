@@ -1,4 +1,4 @@
-//! The socket of a connection: it tells the activity what comes and goes, notices a reset, and reads what a
+//! The stream of a connection: it tells the activity what comes and goes, notices a reset, and reads what a
 //! client still sends when the connection ends.
 
 use std::{
@@ -10,15 +10,13 @@ use std::{
 
 use futures_util::FutureExt;
 use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::{
     activity::Activity,
     half_closed::EndOfInput,
     refusal::{Refusal, Refuse},
+    tls::Socket,
 };
 
 /// Head and body of an answer of at most this many bytes are sent as one piece: copying them costs less
@@ -33,7 +31,7 @@ const DRAINED: usize = 16 * 1024;
 const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 pub(super) struct TrackedStream {
-    stream: TcpStream,
+    socket: Socket,
     activity: Activity,
     refuse: Refuse,
     refusal: Option<Refusal>,
@@ -42,25 +40,28 @@ pub(super) struct TrackedStream {
     /// Nothing has been read yet.
     is_new: bool,
     end_of_input: EndOfInput,
+    /// The client does not take what TLS has ready for it.
+    unflushed: bool,
     /// How much may still be drained, once the last answer has been sent.
     draining: Option<usize>,
 }
 
 impl TrackedStream {
     pub(super) fn new(
-        stream: TcpStream,
+        socket: Socket,
         activity: Activity,
         refuse: Refuse,
         end_of_input: EndOfInput,
     ) -> Self {
         Self {
-            stream,
+            socket,
             activity,
             refuse,
             refusal: None,
             asks_head: None,
             is_new: true,
             end_of_input,
+            unflushed: false,
             draining: None,
         }
     }
@@ -69,10 +70,11 @@ impl TrackedStream {
     /// that would tell while it waits for an answer of ours.
     fn is_reset(&self, context: &mut Context<'_>) -> bool {
         // The task is woken when input, its end or a reset comes; after the end nothing wakes it.
-        if self.stream.poll_read_ready(context).is_pending() {
+        if self.socket.tcp().poll_read_ready(context).is_pending() {
             return false;
         }
-        let ready = self.stream.ready(Interest::WRITABLE).now_or_never();
+        let ready = self.socket.tcp().ready(Interest::WRITABLE);
+        let ready = ready.now_or_never();
         let is_reset = matches!(ready, Some(Ok(ready)) if ready.is_write_closed());
         if !is_reset && self.has_ended() {
             self.end_of_input.tell();
@@ -82,7 +84,8 @@ impl TrackedStream {
 
     /// Whether the client has closed its sending side, though not all may have been read.
     fn has_ended(&self) -> bool {
-        let ready = self.stream.ready(Interest::READABLE).now_or_never();
+        let ready = self.socket.tcp().ready(Interest::READABLE);
+        let ready = ready.now_or_never();
         matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 
@@ -91,7 +94,7 @@ impl TrackedStream {
     fn ended_with_the_first_bytes(&mut self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         mem::replace(&mut self.is_new, false)
-            && matches!(SockRef::from(&self.stream).peek(&mut byte), Ok(0))
+            && matches!(SockRef::from(self.socket.tcp()).peek(&mut byte), Ok(0))
     }
 
     /// Looks at bytes that may begin a request, and says how many of them hyper is to see. It knows a beginning only
@@ -107,13 +110,13 @@ impl TrackedStream {
         }
     }
 
-    /// Reads until the client has sent all, or more than is read of it.
+    /// Reads until the client has sent all, or more than is read of it. What TLS would say it is does not matter.
     fn poll_drain(&mut self, mut left: usize, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [0; DRAINED];
         loop {
             self.draining = Some(left);
             let mut buffer = ReadBuf::new(&mut bytes);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            ready!(Pin::new(self.socket.tcp_mut()).poll_read(context, &mut buffer))?;
             let read = buffer.filled().len();
             if read == 0 || read >= left {
                 return Poll::Ready(Ok(()));
@@ -130,7 +133,7 @@ impl AsyncRead for TrackedStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let polled = Pin::new(&mut self.socket).poll_read(context, buffer);
         if polled.is_pending() {
             self.activity.waits_for_input();
         } else if buffer.filled().len() > before {
@@ -162,10 +165,10 @@ impl AsyncWrite for TrackedStream {
         }
         let polled = match &mut this.refusal {
             Some(refusal) => {
-                let sent = refusal.poll_send(&mut this.stream, context);
+                let sent = refusal.poll_send(&mut this.socket, context);
                 sent.map_ok(|()| bytes.len())
             }
-            None => Pin::new(&mut this.stream).poll_write(context, bytes),
+            None => Pin::new(&mut this.socket).poll_write(context, bytes),
         };
         this.activity.sent(polled.is_ready());
         polled
@@ -181,29 +184,43 @@ impl AsyncWrite for TrackedStream {
             return self.poll_write(context, bytes);
         }
         self.asks_head = None;
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
         self.activity.sent(polled.is_ready());
         polled
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
-    /// There is nothing to flush, but hyper flushes whenever it is polled, and so learns of a reset.
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match self.is_reset(context) {
-            true => Err(io::ErrorKind::ConnectionReset.into()),
-            false => Ok(()),
-        })
+    /// hyper flushes whenever it is polled, and so learns of a reset. Only TLS has something to flush.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_reset(context) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let flushed = Pin::new(&mut self.socket).poll_flush(context);
+        let was_unflushed = mem::replace(&mut self.unflushed, flushed.is_pending());
+        if was_unflushed || self.unflushed {
+            self.activity.sent(!self.unflushed);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(left) = self.draining {
             return self.poll_drain(left, context);
         }
-        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-        // Closed at once, the socket would answer what comes with a reset, which takes the answer with it.
+        let shut_down = Pin::new(&mut self.socket).poll_shutdown(context);
+        if shut_down.is_pending() {
+            // Only with TLS, which has something to say first.
+            self.activity.sent(false);
+        }
+        ready!(shut_down)?;
+        // Closed at once, the socket would answer what comes with a reset, which takes the answer with it. With TLS
+        // even a client that sends no more has said so in bytes.
+        if matches!(self.socket, Socket::Tls(_)) {
+            self.activity.will_drain();
+        }
         match self.activity.drains() {
             true => self.poll_drain(MOST_DRAINED, context),
             false => Poll::Ready(Ok(())),

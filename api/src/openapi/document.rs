@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::examples::example;
 use crate::{
-    http::{Code, IDENTITY},
+    auth::{WHOAMI, Whoami},
+    http::{Code, Described, IDENTITY},
     items::{Items, OPERATIONS, key_schema},
     rate_limit::Quota,
 };
@@ -18,10 +19,16 @@ problem document (RFC 9457) with a stable `code`. An item has a tag, `{id}-{vers
 `etag` and, in quotes, in the header `ETag`: with `If-Match` a write becomes a compare-and-set.
 
 A 503 means that nothing was written. A 504 `outcome-unknown` means that the database did not say: \
-the write may have been applied, or may still be; a retry under `If-Match` is safe.";
+the write may have been applied, or may still be; a retry under `If-Match` is safe.
+
+Where kvd asks for tokens (`AUTH=tokens`), send one as `Authorization: Bearer kvd_…`: without one that is live the \
+answer is 401, and outside its rules 403. `kvctl token create` makes one.";
+
+/// What the document calls the way in which a token is sent.
+const TOKEN: &str = "token";
 
 /// The headers of answers as they are written, each with an example.
-const HEADERS: [(&str, &str); 11] = [
+const HEADERS: [(&str, &str); 12] = [
     ("Accept-Encoding", IDENTITY),
     ("Cache-Control", "no-cache"),
     ("Content-Location", "/items/greeting"),
@@ -35,6 +42,7 @@ const HEADERS: [(&str, &str); 11] = [
     ("RateLimit", "\"default\";r=59;t=60"),
     ("RateLimit-Policy", "\"default\";q=60;w=60"),
     ("Retry-After", "1"),
+    ("WWW-Authenticate", "Bearer"),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Request-Id", "0c9f2f1d3f0e4f6c8f1a2b3c4d5e6f70"),
 ];
@@ -47,11 +55,14 @@ pub(crate) struct DocumentSettings {
     pub max_value_bytes: usize,
 }
 
-/// The item operations with their description.
-pub(crate) fn service(items: Items, settings: DocumentSettings) -> OpenApiService<Items, ()> {
+/// All operations.
+pub(crate) type Operations = (Items, Whoami);
+
+/// The operations with their description.
+pub(crate) fn service(items: Items, settings: DocumentSettings) -> OpenApiService<Operations, ()> {
     let header = |name: &str, description: &str| ExtraHeader::new(name).description(description);
     let quota = described(settings.quota);
-    OpenApiService::new(items, "kvd", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new((items, Whoami), "kvd", env!("CARGO_PKG_VERSION"))
         .description(format!("{DESCRIPTION}\n\n{quota}"))
         .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/"))
         .contact(ContactObject::new().name("Whoever runs this kvd"))
@@ -75,7 +86,7 @@ pub(crate) fn service(items: Items, settings: DocumentSettings) -> OpenApiServic
         ))
         .extra_response_header::<String, _>(header(
             "Cache-Control",
-            "`no-cache`; with 421 and 429 `no-store`.",
+            "`no-cache` about items; else, and with 401, 403, 421 and 429, `no-store`.",
         ))
 }
 
@@ -84,21 +95,23 @@ fn described(quota: Option<Quota>) -> String {
     match quota {
         None => "There is no limit of requests.".to_owned(),
         Some(Quota { limit, window }) => format!(
-            "At most {limit} requests of one client to `/items` and below in any {} seconds.",
+            "At most {limit} requests of one client to `/items` and below, and to `/whoami`, in any {} seconds.",
             window.as_secs()
         ),
     }
 }
 
 /// The document as text.
-pub(super) fn document(service: &OpenApiService<Items, ()>, settings: DocumentSettings) -> String {
+pub(super) fn document(
+    service: &OpenApiService<Operations, ()>,
+    settings: DocumentSettings,
+) -> String {
     let mut document: Value =
         serde_json::from_str(&service.spec()).expect("the framework writes JSON");
     restore_slash(&mut document["paths"]);
     for (path, methods) in members(&mut document["paths"]) {
         for (method, operation) in members(methods) {
-            let described = OPERATIONS
-                .iter()
+            let described = described_operations()
                 .find(|described| {
                     described.route.template() == path
                         && described.method.as_str().eq_ignore_ascii_case(method)
@@ -109,14 +122,25 @@ pub(super) fn document(service: &OpenApiService<Items, ()>, settings: DocumentSe
             allow_empty_cursor(operation);
         }
     }
-    // None yet: said, so that it does not look forgotten.
-    document["security"] = json!([]);
+    // Once, and optional, as a kvd may ask for none. Said for each operation, generated clients would demand a token
+    // everywhere.
+    document["security"] = json!([{ TOKEN: [] }, {}]);
+    document["components"]["securitySchemes"][TOKEN] = json!({
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of `kvctl token create`, alone, from `kvd_` on; needed where kvd runs with `AUTH=tokens`. \
+                        It is sent with the next call, which tells whether it is live.",
+    });
     describe_schemas(&mut document["components"]["schemas"]);
     limit_values(&mut document, settings.max_value_bytes);
     standardise_formats(&mut document);
     // Else the order depends on what else is built.
     document.sort_all_objects();
     format!("{document:#}\n")
+}
+
+fn described_operations() -> impl Iterator<Item = &'static Described> {
+    OPERATIONS.iter().chain([&WHOAMI])
 }
 
 fn members(object: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
@@ -231,6 +255,7 @@ fn describe_schemas(schemas: &mut Value) {
     }
     let required = ["items", "page_size"].into_iter().chain(nullable);
     schemas["Page"]["required"] = required.collect();
+    describe_identity(&mut schemas["Identity"]);
 
     let item = json!({
         "key": "greeting",
@@ -250,6 +275,18 @@ fn describe_schemas(schemas: &mut Value) {
     });
     schemas["ListedItem"]["example"] = item.clone();
     schemas["Item"]["example"] = item;
+}
+
+fn describe_identity(identity: &mut Value) {
+    for member in ["name", "expires_at"] {
+        identity["properties"][member]["nullable"] = true.into();
+    }
+    identity["required"] = json!(["name", "rules", "expires_at"]);
+    identity["example"] = json!({
+        "name": "app-reader",
+        "rules": [{ "prefix": "app/", "access": "read" }],
+        "expires_at": "2027-01-31T09:30:00.000000Z",
+    });
 }
 
 /// The framework's formats of unsigned numbers are its own invention.
@@ -317,7 +354,7 @@ mod tests {
     #[test]
     fn every_problem_of_an_operation_has_an_example() {
         let document: Value = serde_json::from_str(&served()).unwrap();
-        for described in OPERATIONS {
+        for described in described_operations() {
             let method = described.method.as_str().to_lowercase();
             let operation = &document["paths"][described.route.template()][method];
             for code in described.problems {
@@ -337,7 +374,7 @@ mod tests {
             .flat_map(|path| path.as_object().unwrap().values())
             .map(|operation| operation["operationId"].as_str().unwrap())
             .collect();
-        assert_eq!(ids.len(), OPERATIONS.len(), "{ids:?}");
+        assert_eq!(ids.len(), described_operations().count(), "{ids:?}");
     }
 
     #[test]

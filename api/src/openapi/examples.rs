@@ -6,6 +6,7 @@ use entity::{ETag, InvalidKey, InvalidValue};
 use poem::http::Method;
 
 use crate::{
+    auth::{forbidden, unauthenticated},
     http::{Code, Problem, method_not_allowed, misdirected, problem_of},
     items::{item_not_found, key_exists, precondition_failed},
     rate_limit::{Quota, rate_limited},
@@ -14,6 +15,8 @@ use crate::{
 
 pub(super) fn example(code: Code) -> Problem {
     let detail = match code {
+        Code::Unauthenticated => return unauthenticated(),
+        Code::Forbidden => return forbidden(),
         Code::ItemNotFound => return item_not_found(),
         Code::RouteNotFound => return Problem::route_not_found(),
         Code::KeyExists => return key_exists(),

@@ -15,8 +15,7 @@ use poem::{
 use poem_openapi::OpenApiService;
 use sha2::{Digest, Sha256};
 
-use super::document::{DocumentSettings, document};
-use crate::items::Items;
+use super::document::{DocumentSettings, Operations, document};
 
 /// A browser may keep both, but asks again: another version of kvd may serve others.
 const REVALIDATED: &str = "no-cache";
@@ -30,7 +29,10 @@ pub(crate) struct Explorer {
 }
 
 impl Explorer {
-    pub(crate) fn new(service: &OpenApiService<Items, ()>, settings: DocumentSettings) -> Self {
+    pub(crate) fn new(
+        service: &OpenApiService<Operations, ()>,
+        settings: DocumentSettings,
+    ) -> Self {
         let document = document(service, settings);
         let page = service
             .swagger_ui_html()

@@ -5,6 +5,6 @@ mod examples;
 mod explorer;
 
 pub(crate) use self::{
-    document::{DocumentSettings, service},
+    document::{DocumentSettings, Operations, service},
     explorer::{Explorer, docs, openapi},
 };

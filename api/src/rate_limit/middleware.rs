@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
-    http::{HeaderName, HeaderValue},
+    http::{HeaderName, HeaderValue, StatusCode},
 };
 
 use super::{
@@ -33,10 +33,16 @@ impl<E: Endpoint<Output = Response>> Endpoint for RateLimit<E> {
 
     async fn call(&self, request: Request) -> Result<Response> {
         let arrival = Arrival::of(&request);
-        let limiter = match &self.limiter {
-            Some(limiter) if arrival.route.is_limited() => limiter,
-            _ => return self.inner.call(request).await,
+        let Some(limiter) = &self.limiter else {
+            return self.inner.call(request).await;
         };
+        if !arrival.route.is_limited() {
+            let response = self.inner.call(request).await?;
+            return Ok(match response.status() {
+                StatusCode::UNAUTHORIZED => self.counted(limiter, arrival, response),
+                _ => response,
+            });
+        }
         let quota = limiter.quota();
         match limiter.admit(client_network(arrival.client)) {
             Decision::Admitted { remaining, reset } => {
@@ -53,6 +59,26 @@ impl<E: Endpoint<Output = Response>> Endpoint for RateLimit<E> {
                 Ok(response)
             }
         }
+    }
+}
+
+impl<E> RateLimit<E> {
+    /// Counts a request after its answer: who tries tokens is held to the limit wherever that is.
+    fn counted(&self, limiter: &RateLimiter, arrival: Arrival, mut response: Response) -> Response {
+        let quota = limiter.quota();
+        match limiter.admit(client_network(arrival.client)) {
+            Decision::Admitted { remaining, reset } => {
+                self.metrics.admitted.inc();
+                describe(&mut response, quota, remaining, seconds_up(reset));
+            }
+            Decision::Refused { retry_after } => {
+                self.metrics.refused.inc();
+                let seconds = seconds_up(retry_after).max(1);
+                response = rate_limited(quota, seconds).into_response();
+                describe(&mut response, quota, 0, seconds);
+            }
+        }
+        response
     }
 }
 

@@ -23,6 +23,8 @@ const CACHED_FOR: Duration = Duration::from_secs(1);
 /// Asks the database, at most once a second, whether it answers and is migrated.
 pub(crate) struct Readiness {
     store: Store,
+    /// The table of tokens is needed, too.
+    asks_tokens: bool,
     phase: watch::Receiver<Phase>,
     last: Arc<Mutex<Last>>,
 }
@@ -45,9 +47,10 @@ enum NotReady {
 }
 
 impl Readiness {
-    pub(crate) fn new(store: Store, phase: watch::Receiver<Phase>) -> Self {
+    pub(crate) fn new(store: Store, asks_tokens: bool, phase: watch::Receiver<Phase>) -> Self {
         Self {
             store,
+            asks_tokens,
             phase,
             last: Arc::default(),
         }
@@ -57,7 +60,7 @@ impl Readiness {
         if *self.phase.borrow() != Phase::Serving {
             return Err(Problem::new(Code::Overloaded, "kvd is shutting down."));
         }
-        let answer = last_or_next(self.last.clone(), ask(self.store.clone()));
+        let answer = last_or_next(self.last.clone(), ask(self.store.clone(), self.asks_tokens));
         answer
             .await
             .map_err(|reason| Problem::new(Code::DatabaseUnavailable, reason.detail()))
@@ -105,8 +108,8 @@ async fn last_or_next(
         .unwrap_or(Err(NotReady::Silent))
 }
 
-async fn ask(store: Store) -> Answer {
-    match store.lacks().await {
+async fn ask(store: Store, asks_tokens: bool) -> Answer {
+    match store.lacks(asks_tokens).await {
         Ok(Lacks::Nothing) => Ok(()),
         Ok(Lacks::Rights(missing)) => Err(NotReady::NoRights(missing)),
         Ok(Lacks::Migrations(count)) => Err(NotReady::Pending(count)),

@@ -29,9 +29,9 @@ mod writes;
 
 use std::sync::Arc;
 
-use database::Session;
+use database::{Failure, Session};
 use entity::write::{Outcome, Write};
-use migration::{MissingRight, NeededTable, missing_rights, unless_read_only};
+use migration::{MissingRight, NeededTable, Right, missing_rights, unless_read_only};
 use sea_orm::DbErr;
 use tokio::time::Instant;
 
@@ -114,16 +114,16 @@ impl Store {
         self.writes.write(write, memory, deadline).await
     }
 
-    /// What the database lacks, asked for also while many calls wait.
+    /// What the database lacks, and if tokens are asked for lacks for these; asked for also while many calls wait.
     ///
     /// # Errors
     /// Never [`Error::Unknown`].
-    pub(crate) async fn lacks(&self) -> Result<Lacks, Error> {
+    pub(crate) async fn lacks(&self, asks_tokens: bool) -> Result<Lacks, Error> {
         let deadline = Instant::now() + self.sessions.time().0;
         let sessions = self.sessions.clone();
         let ask = |reply: Reply<Lacks>| {
             tokio::spawn(within_request(async move {
-                let lacks = sessions.read(&AskLacks).await;
+                let lacks = sessions.read(&AskLacks { asks_tokens }).await;
                 reply.conclude(lacks.map_err(Error::Failed));
             }));
         };
@@ -145,7 +145,9 @@ pub(crate) enum Lacks {
     Migrations(usize),
 }
 
-struct AskLacks;
+struct AskLacks {
+    asks_tokens: bool,
+}
 
 impl ReadQuery for AskLacks {
     type Answer = Lacks;
@@ -153,11 +155,29 @@ impl ReadQuery for AskLacks {
 
     async fn ask(&self, session: &Session) -> Result<Lacks, DbErr> {
         // First, as a table without any right may look as if it were not there.
-        let rights = unless_read_only(missing_rights(session, NeededTable::Items).await?);
+        let rights = missing_rights(session, NeededTable::Items).await?;
+        let mut rights = unless_read_only(rights);
+        if self.asks_tokens {
+            let of_tokens = missing_rights(session, NeededTable::Tokens).await?;
+            // It only reads them.
+            let is_read = |missing: &MissingRight| missing.right == Right::Read;
+            let is_new = |missing: &MissingRight| is_read(missing) && !rights.contains(missing);
+            let new: Vec<_> = of_tokens.into_iter().filter(is_new).collect();
+            rights.extend(new);
+        }
         if !rights.is_empty() {
             return Ok(Lacks::Rights(rights));
         }
         let status = migration::status(session).await?;
+        if self.asks_tokens && status.pending().next().is_none() {
+            // A table that was dropped by hand is still recorded.
+            match entity::token::probe(session).await {
+                Err(error) if Failure::of(&error) == Failure::NotMigrated => {
+                    return Ok(Lacks::Migrations(1));
+                }
+                probed => probed?,
+            }
+        }
         Ok(match status.pending().count() {
             0 => Lacks::Nothing,
             count => Lacks::Migrations(count),

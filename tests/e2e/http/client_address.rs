@@ -166,7 +166,9 @@ async fn client_ip_header_chooses_the_header(env: Env) {
 
 /// A socket for both protocols sees IPv4 clients under IPv4-mapped addresses.
 async fn a_mapped_peer_is_an_ipv4_peer(env: Env) {
-    let kvd = kvd(&env, "127.0.0.1").arg("--listen", "[::]:0");
+    let kvd = kvd(&env, "127.0.0.1")
+        .arg("--listen", "[::]:0")
+        .env("AUTH", "off");
     let kvd = kvd.start().await;
     let port = kvd.address().port();
     let client = |local: &str| {

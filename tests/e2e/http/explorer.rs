@@ -16,6 +16,7 @@ tests::list! {
     Only(Engine::Sqlite) =>
         create_read_page_conflict_and_429_can_be_tried_without_internet,
         every_example_succeeds_as_it_stands,
+        a_token_that_was_given_to_authorize_is_sent,
         every_call_shows_its_errors_limits_and_headers,
         on_a_phone_nothing_scrolls_sideways_and_a_call_can_be_tried
 }
@@ -46,7 +47,7 @@ impl Explorer {
     }
 
     async fn operation(&self, id: &str) -> WebDriverResult<Operation> {
-        let block = By::Id(format!("operations-Items-{id}"));
+        let block = By::Css(format!("[id^='operations-'][id$='-{id}']"));
         let block = self.browser.query(block).first().await?;
         Ok(Operation(block))
     }
@@ -85,6 +86,11 @@ const CONFLICT: &str =
     "/items/ - Failed to load resource: the server responded with a status of 409 (Conflict)";
 const TOO_MANY: &str = "/items/greeting - Failed to load resource: the server responded with a status \
                         of 429 (Too Many Requests)";
+
+const UNAUTHORIZED: &str =
+    "/whoami - Failed to load resource: the server responded with a status of 401 (Unauthorized)";
+const FORBIDDEN: &str = "/items/greeting - Failed to load resource: the server responded with a status of 403 \
+                         (Forbidden)";
 
 /// An operation on the page.
 struct Operation(WebElement);
@@ -170,7 +176,7 @@ async fn every_example_succeeds_as_it_stands(env: Env) {
 async fn try_all_examples(env: &Env, kvd: &Kvd) -> WebDriverResult<()> {
     let explorer = Explorer::open(env, kvd, Screen::Desktop).await?;
     let operations = explorer.operations().await?;
-    assert_eq!(operations.len(), 5, "{operations:?}");
+    assert_eq!(operations.len(), 6, "{operations:?}");
     for id in operations {
         let status = match id.as_str() {
             "create_item" => "201",
@@ -181,6 +187,37 @@ async fn try_all_examples(env: &Env, kvd: &Kvd) -> WebDriverResult<()> {
         let _answer = operation.execute(status).await?;
     }
     explorer.expect_complaints(&[]).await
+}
+
+async fn a_token_that_was_given_to_authorize_is_sent(env: Env) {
+    let kvd = env.kvd().env("AUTH", "tokens").start().await;
+    let token = env.token(["app", "--read", "app/"]).await;
+    try_with_token(&env, &kvd, &token).await.expect("the page");
+}
+
+async fn try_with_token(env: &Env, kvd: &Kvd, token: &str) -> WebDriverResult<()> {
+    let explorer = Explorer::open(env, kvd, Screen::Desktop).await?;
+    let whoami = explorer.try_out("whoami").await?;
+    let nobody = whoami.execute("401").await?;
+    shows(&nobody, "\"code\": \"unauthenticated\"");
+    shows(&nobody, "www-authenticate: Bearer");
+
+    let press = async |button: &str| {
+        let button = explorer.browser.query(By::Css(button));
+        button.and_displayed().first().await?.click().await
+    };
+    press(".auth-wrapper > .authorize").await?;
+    let input = explorer.browser.query(By::Css(".modal-ux input"));
+    input.first().await?.send_keys(token).await?;
+    press(".modal-ux button.authorize").await?;
+    press(".modal-ux button.btn-done").await?;
+
+    let app = whoami.execute("200").await?;
+    shows(&app, "\"name\": \"app\"");
+    let get = explorer.try_out("get_item").await?;
+    let outside = get.execute("403").await?;
+    shows(&outside, "\"code\": \"forbidden\"");
+    explorer.expect_complaints(&[UNAUTHORIZED, FORBIDDEN]).await
 }
 
 async fn every_call_shows_its_errors_limits_and_headers(env: Env) {
@@ -221,6 +258,7 @@ async fn read_all(env: &Env, kvd: &Kvd, document: &Value) -> WebDriverResult<()>
             "create_item" => &["1 to 512 bytes", "at most 1234 bytes", "Location"],
             "update_item" => &["maxLength: 512", "at most 1234 bytes", "Content-Location"],
             "list_items" => &["minimum: 1", "maximum: 100", "Link"],
+            "whoami" => &["app-reader"],
             _ => &["maxLength: 512"],
         };
         for part in more {

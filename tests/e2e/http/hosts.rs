@@ -277,7 +277,7 @@ async fn a_trusted_proxy_may_send_any_host_until_hosts_are_set(env: Env) {
 /// A web page that rebinds its name reaches nothing there that it could not reach anyway.
 async fn on_another_address_every_host_is_answered(env: Env) {
     for allowed in ["", "kvd.example"] {
-        let start = env.kvd().env("LISTEN_ADDR", "0.0.0.0:0");
+        let start = env.kvd().env("LISTEN_ADDR", "0.0.0.0:0").env("AUTH", "off");
         let kvd = start.env("ALLOWED_HOSTS", allowed).start().await;
         let _answered = ask_host(&kvd, "other.example").await.expect(200);
         assert_refused(&ask_host(&kvd, "a b").await, 400, "invalid-request");
@@ -293,7 +293,11 @@ async fn the_admin_address_has_the_same_rule(env: Env) {
     let kvd = start().env("ALLOWED_HOSTS", "scraped").start().await;
     let _answered = get(kvd.admin()).await.expect(200);
     // Each listener has the rule of its own address.
-    let kvd = start().env("LISTEN_ADDR", "0.0.0.0:0").start().await;
+    let kvd = start()
+        .env("LISTEN_ADDR", "0.0.0.0:0")
+        .env("AUTH", "off")
+        .start()
+        .await;
     assert_misdirected(&get(kvd.admin()).await);
     let items = ask(&kvd, "GET /items/ HTTP/1.1", "Host: scraped\r\n").await;
     let _answered = items.expect(200);

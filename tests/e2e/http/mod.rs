@@ -1,5 +1,6 @@
 //! What a client asks of kvd over HTTP, and what it is told.
 
+mod access;
 mod bodies;
 mod body_headers;
 mod client_address;
@@ -23,11 +24,15 @@ mod problems;
 mod races;
 pub(crate) mod refused;
 mod service;
+mod tls;
+mod tls_certificates;
 mod together;
+mod token_lookups;
 mod totals;
 mod values;
 
 tests::topics! {
+    access,
     bodies,
     body_headers,
     client_address,
@@ -51,7 +56,10 @@ tests::topics! {
     races,
     refused,
     service,
+    tls,
+    tls_certificates,
     together,
+    token_lookups,
     totals,
     values,
 }

@@ -32,11 +32,11 @@ tests::list! {
 }
 
 async fn thousands_at_once_on_a_small_pool_are_served_or_told_that_it_is_overloaded(env: Env) {
-    // On a slow machine as well there is too little time for all.
-    let start = env.kvd().env("REQUEST_TIMEOUT", "5s");
+    // On a fast machine as well there is too little time for all, and on a slow one time for some.
+    let start = env.kvd().env("REQUEST_TIMEOUT", "1s");
     let start = start.arg("--database-max-connections", "1");
     let kvd = start.start().await;
-    let mut all = together(1_500, |n| match n % 2 {
+    let mut all = together(3_000, |n| match n % 2 {
         0 => told(kvd.get("/items/?page_size=100")),
         _ => told(kvd.put(&format!("{}?upsert=true", item(&format!("k-{n}"))), "x")),
     })

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tests::{Env, pace::PATIENCE};
+use tests::{Client, Env, certified::Certified, pace::PATIENCE};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     time::sleep,
 };
@@ -12,7 +12,9 @@ use tokio::{
 tests::list! {
     Once =>
         an_answer_that_is_read_slowly_is_not_cut_off,
-        an_answer_that_is_not_taken_in_its_time_is_cut_off
+        an_answer_that_is_not_taken_in_its_time_is_cut_off,
+        over_tls_an_answer_that_is_read_slowly_is_not_cut_off,
+        over_tls_an_answer_that_is_not_taken_in_its_time_is_cut_off
 }
 
 /// Longer than a request head may take, which half of one has been waiting for.
@@ -34,14 +36,37 @@ const TIME: Duration = Duration::from_secs(60);
 /// To take a little now and then buys no time.
 async fn an_answer_that_is_not_taken_in_its_time_is_cut_off(env: Env) {
     let kvd = env.kvd().arg("--request-timeout", "300s").start().await;
+    fill(&kvd, FEW_ITEMS).await;
+    take_too_little(&kvd, connect(&kvd).await).await;
+}
+
+async fn over_tls_an_answer_that_is_not_taken_in_its_time_is_cut_off(env: Env) {
+    let certified = Certified::new(&env);
+    let filling = env.start().await;
+    fill(&filling, FEW_ITEMS).await;
+    let start = certified.kvd(&env).arg("--admin-listen", "127.0.0.1:0");
+    let kvd = start.arg("--request-timeout", "300s").start().await;
+    let stream = certified.client().connect_small(kvd.address()).await;
+    take_too_little(&kvd.admin(), stream.expect("a handshake")).await;
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), text: &str) {
+    stream.write_all(text.as_bytes()).await.expect("sent");
+    stream.flush().await.expect("sent");
+}
+
+/// Large items.
+async fn fill(kvd: &Client, count: usize) {
     let value = "x".repeat(262_144);
-    for n in 0..FEW_ITEMS {
+    for n in 0..count {
         let _created = kvd.create(&format!("big-{n}"), &value).await;
     }
-    let mut stream = connect(&kvd).await;
+}
+
+async fn take_too_little(kvd: &Client, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let begun = Instant::now();
-    stream.write_all(list.as_bytes()).await.expect("sent");
+    send(&mut stream, list).await;
     let mut part = [0; 4096];
     let read = stream.read(&mut part).await.expect("the answer begins");
     assert!(part[..read].starts_with(b"HTTP/1.1 200 "), "a page");
@@ -59,29 +84,39 @@ async fn an_answer_that_is_not_taken_in_its_time_is_cut_off(env: Env) {
 async fn an_answer_that_is_read_slowly_is_not_cut_off(env: Env) {
     // Without optimisation, on a busy machine, it takes kvd long to make the list.
     let kvd = env.kvd().arg("--request-timeout", "50s").start().await;
-    let value = "x".repeat(262_144);
-    for n in 0..ITEMS {
-        let _created = kvd.create(&format!("big-{n}"), &value).await;
-    }
-    let mut stream = connect(&kvd).await;
+    fill(&kvd, ITEMS).await;
+    read_slowly(connect(&kvd).await).await;
+}
+
+async fn over_tls_an_answer_that_is_read_slowly_is_not_cut_off(env: Env) {
+    let certified = Certified::new(&env);
+    let filling = env.start().await;
+    fill(&filling, ITEMS).await;
+    let kvd = certified.kvd(&env).arg("--request-timeout", "50s");
+    let kvd = kvd.start().await;
+    let stream = certified.client().connect_small(kvd.address()).await;
+    read_slowly(stream.expect("a handshake")).await;
+}
+
+async fn read_slowly(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let half = "GET /livez HTTP/1.1\r\nHost: localhost\r\n";
-    stream.write_all(list.as_bytes()).await.expect("sent");
+    send(&mut stream, list).await;
     let mut answer = vec![0; 64 * 1024];
     // The answer is on its way, so what is sent now is the beginning of the next head.
     let mut read = stream.read(&mut answer[..]).await.expect("more");
-    stream.write_all(half.as_bytes()).await.expect("sent");
+    send(&mut stream, half).await;
 
     let begun = Instant::now();
     while begun.elapsed() < READING {
         read += stream.read(&mut answer[..]).await.expect("more");
         sleep(Duration::from_millis(100)).await;
     }
-    assert!(read < ITEMS * value.len(), "all was read before the time");
+    assert!(read < ITEMS * 262_144, "all was read before the time");
     let rest = "Connection: close\r\n\r\n";
-    stream.write_all(rest.as_bytes()).await.expect("sent");
+    send(&mut stream, rest).await;
     let mut last = Vec::new();
     read += stream.read_to_end(&mut last).await.expect("the end");
-    assert!(read > ITEMS * value.len(), "cut off after {read} bytes");
+    assert!(read > ITEMS * 262_144, "cut off after {read} bytes");
     assert!(last.ends_with(b"{\"status\":\"ok\"}"), "the second answer");
 }

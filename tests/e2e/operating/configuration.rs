@@ -16,6 +16,7 @@ tests::list! {
         an_empty_variable_counts_as_not_set,
         a_wrong_line_of_dotenv_is_one_clear_line_and_exit_code_2,
         without_a_database_it_does_not_start,
+        on_an_address_that_others_reach_it_asks_who_is_let_in,
         port_0_is_printed,
         a_name_is_resolved_and_who_is_mistaken_is_told_what_to_write,
         the_admin_address_takes_the_operators_endpoints_over,
@@ -66,7 +67,7 @@ async fn dotenv_is_read_in_the_working_directory_only(env: Env) {
     assert_eq!(quota(start().directory(&below)).await, policy(60, 60));
 }
 
-const WRONG: [(&str, &str, &str); 36] = [
+const WRONG: [(&str, &str, &str); 37] = [
     ("--database-url", "DATABASE_URL", "redis://127.0.0.1/0"),
     ("--database-url", "DATABASE_URL", "no url at all"),
     ("--database-url", "DATABASE_URL", ""),
@@ -91,6 +92,7 @@ const WRONG: [(&str, &str, &str); 36] = [
     ("--rate-limit-window", "RATE_LIMIT_WINDOW", "1500ms"),
     ("--rate-limit-window", "RATE_LIMIT_WINDOW", "1s 1ns"),
     ("--rate-limit-max-clients", "RATE_LIMIT_MAX_CLIENTS", "0"),
+    ("--auth", "AUTH", "basic"),
     ("--trusted-proxies", "TRUSTED_PROXIES", "10.0.0.0/33"),
     (
         "--trusted-proxies",
@@ -164,6 +166,26 @@ async fn a_wrong_line_of_dotenv_is_one_clear_line_and_exit_code_2(env: Env) {
 
 async fn without_a_database_it_does_not_start(env: Env) {
     assert_mistake(env.kvd_bare().run().await, "DATABASE_URL");
+}
+
+async fn on_an_address_that_others_reach_it_asks_who_is_let_in(env: Env) {
+    for elsewhere in ["0.0.0.0:0", "[::]:0"] {
+        let start = || env.kvd().env("LISTEN_ADDR", elsewhere);
+        assert_mistake(start().run().await, "AUTH=tokens");
+        assert_mistake(start().env("AUTH", "").run().await, "AUTH=tokens");
+        for auth in ["off", "tokens"] {
+            let kvd = start().env("AUTH", auth).start().await;
+            let _ended = kvd.stop().await.expect(0);
+        }
+    }
+    for loopback in ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0", "localhost:0"] {
+        let kvd = env.kvd().env("LISTEN_ADDR", loopback).start().await;
+        let _ended = kvd.stop().await.expect(0);
+    }
+    // The admin address has neither items nor tokens.
+    let start = env.kvd().env("ADMIN_LISTEN_ADDR", "0.0.0.0:0");
+    let kvd = start.start().await;
+    let _ended = kvd.stop().await.expect(0);
 }
 
 async fn port_0_is_printed(env: Env) {

@@ -11,7 +11,7 @@ use tests::{
     handbook::{Block, block},
     kvd::setting,
     load::{together, until},
-    openssl::{Authority, openssl},
+    openssl::Authority,
     pace::stretched,
     process::{free_port, lasting_port},
     program::{Program, RunningProgram},
@@ -24,7 +24,7 @@ use crate::operating::behind_a_proxy::{
 
 tests::list! {
     Once =>
-        tls_ends_at_haproxy_which_asks_for_a_password,
+        tls_ends_at_haproxy_and_kvd_asks_for_a_token,
         each_client_has_its_own_limit_and_cannot_choose_it,
         keys_arrive_as_they_were_sent,
         a_put_is_not_sent_twice,
@@ -50,10 +50,16 @@ impl Place {
         }
     }
 
-    /// A kvd with the handbook's settings, ready.
+    /// A kvd with the handbook's settings, but without tokens; ready.
     pub(crate) async fn start(self, env: &Env) -> Kvd {
+        self.start_with(env, self.settings().with("AUTH=tokens", "AUTH=off"))
+            .await
+    }
+
+    /// The handbook's settings.
+    fn settings(self) -> Block {
         let delay = stretched(Duration::from_secs(3));
-        let settings = block("# /etc/kvd/kvd.env, behind HAProxy")
+        block("# /etc/kvd/kvd.env, behind HAProxy")
             .with("10.0.0.1:8000", &self.public.to_string())
             .with("10.0.0.1:8001", &self.admin.to_string())
             .with("10.0.0.9", "127.0.0.1")
@@ -61,7 +67,10 @@ impl Place {
                 "SHUTDOWN_DELAY=3s",
                 &format!("SHUTDOWN_DELAY={}", setting(delay)),
             )
-            .text();
+    }
+
+    async fn start_with(self, env: &Env, settings: Block) -> Kvd {
+        let settings = settings.text();
         let settings = settings.lines().filter_map(|line| line.split_once('='));
         let kvd = settings.fold(env.kvd(), |kvd, (name, value)| kvd.env(name, value));
         let kvd = kvd.start().await;
@@ -102,12 +111,9 @@ fn shown() -> Block {
         .with("timeout connect 2s", &format!("timeout connect {connect}s"))
 }
 
-/// As shown, but without TLS and password.
+/// As shown, but without TLS.
 pub(crate) fn plain() -> Block {
-    shown().with(" ssl crt /etc/haproxy/kvd.pem", "").with(
-        "http-request auth realm kvd unless { http_auth(people) }",
-        "",
-    )
+    shown().with(" ssl crt /etc/haproxy/kvd.pem", "")
 }
 
 /// Runs this configuration before two kvd.
@@ -117,7 +123,6 @@ pub(crate) fn haproxy(env: &Env, kvd: [Place; 2], shown: Block) -> HaProxy {
     let program = Program::new(env, "haproxy");
     let authority = Authority::new();
     let (certificate, key) = authority.issue("DNS:localhost");
-    let password = openssl(&["passwd", "-5", "secret"]);
     let server = |place: Place| {
         format!(
             "{} addr {} port {}",
@@ -132,7 +137,6 @@ pub(crate) fn haproxy(env: &Env, kvd: [Place; 2], shown: Block) -> HaProxy {
         .with("bind :443", &format!("bind {address}"))
         .with("10.0.0.1:8000 port 8001", &server(kvd[0]))
         .with("10.0.0.2:8000 port 8001", &server(kvd[1]))
-        .with("$5$hash", password.trim())
         .text()
         .replace("/etc/haproxy/kvd.pem", &program.path("kvd.pem"));
     let running = program
@@ -146,19 +150,21 @@ pub(crate) fn haproxy(env: &Env, kvd: [Place; 2], shown: Block) -> HaProxy {
     }
 }
 
-async fn tls_ends_at_haproxy_which_asks_for_a_password(env: Env) {
+async fn tls_ends_at_haproxy_and_kvd_asks_for_a_token(env: Env) {
     let places = [Place::new(), Place::new()];
-    let kvd = places[0].start(&env).await;
-    let _created = kvd.create("a", "b").await;
+    let _kvd = places[0].start_with(&env, places[0].settings()).await;
+    let _put = env.kvctl(["put", "a", "b"]).await.expect(0);
+    let token = env.token(["app", "--read", "a"]).await;
+    let bearer = format!("Authorization: Bearer {token}");
     let haproxy = haproxy(&env, places, shown());
     let authority = haproxy.authority.certificate();
     let status = |arguments: &[&str]| status_by_tls(haproxy.address.port(), &authority, arguments);
     until("HAProxy has found kvd", async || {
-        status(&["-u", "me:secret"]) == "200"
+        status(&["-H", &bearer]) == "200"
     })
     .await;
     assert_eq!(status(&[]), "401");
-    assert_eq!(status(&["-u", "me:wrong"]), "401");
+    assert_eq!(status(&["-u", "me:secret"]), "401");
 }
 
 async fn each_client_has_its_own_limit_and_cannot_choose_it(env: Env) {

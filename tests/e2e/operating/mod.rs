@@ -4,6 +4,7 @@ mod alerts;
 mod apache;
 mod backup;
 mod behind_a_proxy;
+mod certificates;
 mod configuration;
 mod database_url;
 mod dev;
@@ -27,6 +28,7 @@ tests::topics! {
     alerts,
     apache,
     backup,
+    certificates,
     configuration,
     database_url,
     dev,

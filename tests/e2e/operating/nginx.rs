@@ -7,7 +7,7 @@ use tests::{
     Answer, Client, Env, Wire,
     handbook::{Block, block},
     kvd::Start,
-    openssl::{Authority, openssl},
+    openssl::Authority,
     process::free_port,
     program::{Program, RunningProgram},
     relay::Relay,
@@ -20,7 +20,7 @@ use crate::operating::behind_a_proxy::{
 
 tests::list! {
     Once =>
-        tls_ends_at_nginx_which_asks_for_a_password,
+        tls_ends_at_nginx_and_kvd_asks_for_a_token,
         each_client_has_its_own_limit_and_cannot_choose_it,
         with_neither_setting_nginx_is_misdirected,
         keys_arrive_as_they_were_sent,
@@ -57,11 +57,9 @@ fn shown() -> Block {
     block("# /etc/nginx/conf.d/kvd.conf")
 }
 
-/// As shown, but without TLS and password.
+/// As shown, but without TLS.
 fn plain() -> Block {
-    shown()
-        .with("443 ssl", "443")
-        .with("auth_basic           kvd;", "auth_basic off;")
+    shown().with("443 ssl", "443")
 }
 
 /// What Debian's nginx.conf does around it, without what only root may do.
@@ -84,13 +82,11 @@ fn nginx(env: &Env, kvd: SocketAddr, shown: Block) -> Nginx {
     let program = Program::new(env, "nginx");
     let authority = Authority::new();
     let (certificate, key) = authority.issue("DNS:localhost");
-    let password = openssl(&["passwd", "-apr1", "secret"]);
     let site = shown
         .with("listen 443", &format!("listen {address}"))
         .with("127.0.0.1:8000", &kvd.to_string())
         .with("/etc/nginx/kvd.pem", &program.path("kvd.pem"))
-        .with("/etc/nginx/kvd.key", &program.path("kvd.key"))
-        .with("/etc/nginx/kvd.htpasswd", &program.path("kvd.htpasswd"));
+        .with("/etc/nginx/kvd.key", &program.path("kvd.key"));
     let main = around_it(&program);
     let prefix = program.directory().display().to_string();
     let running = program
@@ -98,7 +94,6 @@ fn nginx(env: &Env, kvd: SocketAddr, shown: Block) -> Nginx {
         .file("kvd.conf", site.text())
         .file("kvd.pem", certificate)
         .file("kvd.key", key)
-        .file("kvd.htpasswd", format!("me:{password}"))
         .start(
             "www-data",
             ["-p", &prefix, "-c", "nginx.conf", "-e", "stderr"],
@@ -111,13 +106,17 @@ fn nginx(env: &Env, kvd: SocketAddr, shown: Block) -> Nginx {
     }
 }
 
-/// The proxies that kvd trusts, as the handbook has it.
-fn trusted() -> String {
+/// A setting of kvd, as the handbook has it.
+fn setting(name: &str) -> String {
     let settings = block("# /etc/kvd/kvd.env, behind a proxy on the same machine").text();
-    let trusted = settings
-        .lines()
-        .find_map(|line| line.strip_prefix("TRUSTED_PROXIES="));
-    trusted.expect("it is set").to_owned()
+    let mut settings = settings.lines().filter_map(|line| line.split_once('='));
+    let setting = settings.find(|(set, _)| *set == name);
+    setting.expect("it is set").1.to_owned()
+}
+
+/// The proxies that kvd trusts.
+fn trusted() -> String {
+    setting("TRUSTED_PROXIES")
 }
 
 /// A kvd that answers to the host that nginx sends.
@@ -125,20 +124,24 @@ fn behind_nginx(env: &Env) -> Start {
     env.kvd().env("TRUSTED_PROXIES", trusted())
 }
 
-async fn tls_ends_at_nginx_which_asks_for_a_password(env: Env) {
-    let kvd = behind_nginx(&env).start().await;
-    let _created = kvd.create("a", "b").await;
+async fn tls_ends_at_nginx_and_kvd_asks_for_a_token(env: Env) {
+    let start = behind_nginx(&env).env("AUTH", setting("AUTH"));
+    let kvd = start.start().await;
+    let _put = env.kvctl(["put", "a", "b"]).await.expect(0);
+    let token = env.token(["app", "--write", "a"]).await;
+    let bearer = format!("Authorization: Bearer {token}");
     let nginx = nginx(&env, kvd.address(), shown());
     let authority = nginx.authority.certificate();
     let status = |arguments: &[&str]| status_by_tls(nginx.address.port(), &authority, arguments);
     let put = ["-X", "PUT", "--json", "{\"value\":\"c\"}"];
-    let me = ["-u", "me:secret"];
+    let me = ["-H", bearer.as_str()];
     assert_eq!(status(&[]), "401");
-    assert_eq!(status(&["-u", "me:wrong"]), "401");
+    assert_eq!(status(&["-u", "me:secret"]), "401");
     assert_eq!(status(&put), "401");
     assert_eq!(status(&me), "200");
     assert_eq!(status(&[&put[..], &me].concat()), "200");
-    assert_eq!(kvd.get("/items/a").await.member("value"), "c");
+    let stored = kvd.with_token(&token).get("/items/a").await;
+    assert_eq!(stored.member("value"), "c");
 }
 
 async fn each_client_has_its_own_limit_and_cannot_choose_it(env: Env) {

@@ -3,7 +3,7 @@
 
 use std::slice;
 
-use tests::{Client, Engine, Env, Kvd, item, load::until, process::Output};
+use tests::{Client, Engine, Env, Kvd, item, load::until, process::Output, token::made_up};
 
 use crate::{
     kvctl::import::{OVERWRITE, lines, said},
@@ -13,12 +13,14 @@ use crate::{
 tests::list! {
     Only(Engine::Postgres) =>
         kvd_needs_the_rights_of_the_handbook_and_names_a_missing_one,
+        with_tokens_kvd_needs_to_read_them,
         each_command_needs_the_rights_of_the_handbook_and_names_a_missing_one,
         a_migration_needs_the_rights_of_the_handbook,
         a_user_that_may_only_read_is_served_and_refused_what_it_may_not,
         rights_on_columns_are_enough;
     Only(Engine::Mysql) =>
         kvd_needs_the_rights_of_the_handbook_and_names_a_missing_one,
+        with_tokens_kvd_needs_to_read_them,
         each_command_needs_the_rights_of_the_handbook_and_names_a_missing_one,
         a_migration_needs_the_rights_of_the_handbook,
         a_user_that_may_only_read_is_served_and_refused_what_it_may_not
@@ -49,6 +51,37 @@ async fn kvd_needs_the_rights_of_the_handbook_and_names_a_missing_one(env: Env) 
     let _created = kvd.put("/items/b?upsert=true", "2").await.expect(201);
     let _deleted = kvd.delete("/items/a").await.expect(204);
     let _ended = kvd.stop().await.expect(0);
+    user.remove().await;
+}
+
+async fn with_tokens_kvd_needs_to_read_them(env: Env) {
+    const RIGHT: &str = "SELECT ON kvd_tokens";
+    let user = User::create(&env).await;
+    let all = with_base(env.engine(), "AUTH=tokens");
+    let mut without = with_base(env.engine(), "kvd");
+    without.push(RIGHT.to_owned());
+    assert_eq!(all, without, "one right more than without");
+    user.grant(&all).await;
+    let start = || env.kvd().env("DATABASE_URL", user.url());
+    let (kvd, off) = (
+        start().env("AUTH", "tokens").start().await,
+        start().start().await,
+    );
+    let token = env.token(["app", "--write", ""]).await;
+    kvd.ready().await;
+    let _created = kvd.with_token(&token).post("a", "1").await.expect(201);
+    user.revoke(&[RIGHT.to_owned()]).await;
+    until_named(&kvd, &name(RIGHT)).await;
+    let stranger = kvd.with_token(&made_up()).get("/items/a").await;
+    stranger.problem(500, "database-refused");
+    off.ready().await;
+    let _read = off.get("/items/a").await.expect(200);
+    user.grant(&[RIGHT.to_owned()]).await;
+    kvd.ready().await;
+    let _read = kvd.with_token(&token).get("/items/a").await.expect(200);
+    for kvd in [kvd, off] {
+        let _ended = kvd.stop().await.expect(0);
+    }
     user.remove().await;
 }
 
@@ -177,6 +210,11 @@ async fn prepare(env: &Env, left_out: &str) {
         _ => env.kvctl(["put", "made", "1"]).await,
     }
     .expect(0);
+    // Of the tokens `made` is not live, and the other two are.
+    let _revoked = env.kvctl(["token", "revoke", "made"]).await;
+    for name in ["victim", "turned"] {
+        let _perhaps_there = env.kvctl(["token", "create", name, "--read", ""]).await;
+    }
 }
 
 /// The arguments of a command of the table, so that it does all it can.
@@ -188,13 +226,22 @@ fn words(command: &str) -> Vec<&str> {
         "delete" => words.push("victim"),
         "seed" => words.extend(["--count", "1"]),
         "import" => words.insert(1, "-"),
+        "token" => match words[1] {
+            "create" => words.extend(["made", "--read", ""]),
+            "revoke" => words.push("victim"),
+            "rotate" => words.push("turned"),
+            _ => {}
+        },
         _ => {}
     }
     words
 }
 
 async fn a_migration_needs_the_rights_of_the_handbook(env: Env) {
-    let _reverted = env.kvctl(["migrate", "down"]).await.expect(0);
+    let _reverted = env
+        .kvctl(["migrate", "down", "--steps", "99"])
+        .await
+        .expect(0);
     env.database().execute("DROP TABLE kvd_migrations").await;
     let user = User::create(&env).await;
     let mut all = with_base(env.engine(), "kvctl migrate");
@@ -204,7 +251,7 @@ async fn a_migration_needs_the_rights_of_the_handbook(env: Env) {
         &["migrate"][..],
         &["migrate", "status"],
         &["migrate", "fresh", "--yes"],
-        &["migrate", "down"],
+        &["migrate", "down", "--steps", "99"],
     ] {
         let _done = user.kvctl(words, "").await.expect(0);
     }

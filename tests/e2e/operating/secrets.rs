@@ -1,16 +1,19 @@
-//! The password of the database: it is never printed, logged or sent to a client.
+//! The password of the database: it is never printed, logged or sent to a client. That nothing which any test brings
+//! forth tells it, or a token, is looked after by `tests::secrets`.
 
 use std::{fs, future::IntoFuture};
 
 use reqwest::Url;
-use tests::{Engine, Env, Kvd, process::Output};
+use tests::{Engine, Env, Kvd, process::Output, secrets::assert_no_secret};
 use tokio::net::TcpListener;
 
 tests::list! {
     Only(Engine::Postgres) =>
+        neither_the_list_of_processes_nor_help_tells_a_secret,
         the_password_of_postgresql_is_never_told,
         a_wrong_password_of_postgresql_is_never_told;
     Only(Engine::Mysql) =>
+        neither_the_list_of_processes_nor_help_tells_a_secret,
         the_password_of_mysql_is_never_told,
         a_wrong_password_of_mysql_is_never_told;
     Once =>
@@ -66,6 +69,21 @@ fn refused(url: &str) -> String {
         url.set_username("kvd_stranger").expect("a server's URL");
     }
     with_password(url.as_str(), SECRET)
+}
+
+async fn neither_the_list_of_processes_nor_help_tells_a_secret(env: Env) {
+    let kvd = env.kvd().env("AUTH", "tokens").env("RUST_LOG", "trace");
+    let kvd = kvd.start().await;
+    let app = kvd.with_token(&env.token(["app", "--read", ""]).await);
+    let _used = app.get("/items/").await.expect(200);
+    let listed = tests::process::run("ps", &["-eww", "-o", "args"]).expect(0);
+    assert!(listed.text().contains("kvd"), "{}", listed.text());
+    assert_no_secret("the list of processes", listed.text());
+    let url = with_password(&env.database().url(), SECRET);
+    let help = env.kvd_bare().flag("--help").env("DATABASE_URL", &url);
+    assert_untold(SECRET, "--help", help.run().await.expect(0).text());
+    let help = env.kvctl_bare(["--help"]).env("DATABASE_URL", &url);
+    assert_untold(SECRET, "kvctl --help", help.await.expect(0).text());
 }
 
 async fn the_password_of_postgresql_is_never_told(env: Env) {

@@ -1,15 +1,19 @@
 //! The settings of `kvd`: flags, environment, `.env`, defaults.
 
-use std::{ffi::OsString, net::SocketAddr, str::FromStr, time::Duration};
+mod values;
+
+use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
-    CommandFactory, FromArgMatches, Parser, builder::BoolishValueParser, parser::ValueSource,
+    CommandFactory, FromArgMatches, Parser, ValueEnum, builder::BoolishValueParser,
+    parser::ValueSource,
 };
 use database::DatabaseUrl;
-use humantime::{format_duration, parse_duration};
+use humantime::format_duration;
 use poem::http::HeaderName;
 use settings::{Settings, SettingsError};
 
+use self::values::{bytes, client_ip_header, duration, request_timeout, window};
 use crate::{
     http::{AllowedHosts, MemoryBudget, TrustedProxies},
     net::listen_address,
@@ -22,7 +26,8 @@ pub(crate) const DEV_DATABASE: &str = "kvd-dev.db";
 /// A key-value REST service on the SQL database you already run.
 ///
 /// Each setting is a flag, an environment variable or a line of the file .env in the working
-/// directory, in this order. kvd has no authentication and no TLS: keep it behind a proxy.
+/// directory, in this order. By default kvd serves this machine alone: on any other address say with --auth who is
+/// let in, and give it a certificate or a proxy that has one.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "kvd",
@@ -53,6 +58,23 @@ pub struct Config {
         value_parser = listen_address
     )]
     pub admin_listen: Option<SocketAddr>,
+
+    /// Whether requests need a token of kvctl token create; off by default on a loopback address, else to be given
+    #[arg(long, env, value_name = "WHAT", value_enum)]
+    pub auth: Option<Auth>,
+
+    /// Certificate (PEM) with those between it and its authority: --listen then speaks TLS, and only that; read again
+    /// at SIGHUP
+    #[arg(long, env, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Key of the certificate (PEM)
+    #[arg(long, env, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Authorities (PEM) of client certificates, which clients of --listen then need
+    #[arg(long, env, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
 
     /// Embedded SQLite file kvd-dev.db in the working directory, migrated at start; log for people
     #[arg(long)]
@@ -163,6 +185,24 @@ pub struct Config {
     pub note: Option<String>,
 }
 
+/// Who is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Auth {
+    /// Everybody who reaches the address
+    Off,
+    /// Who sends a token
+    Tokens,
+}
+
+impl fmt::Display for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Tokens => "tokens",
+        })
+    }
+}
+
 impl Config {
     /// Says in the log what is in force. The database's URL shows no password.
     pub fn log(&self) {
@@ -170,6 +210,10 @@ impl Config {
             version = env!("CARGO_PKG_VERSION"),
             database_url = %self.database_url(),
             listen = %self.listen,
+            auth = %self.auth.unwrap_or(Auth::Off),
+            tls_cert = self.tls_cert.as_ref().map(|path| tracing::field::display(path.display())),
+            tls_key = self.tls_key.as_ref().map(|path| tracing::field::display(path.display())),
+            tls_client_ca = self.tls_client_ca.as_ref().map(|path| tracing::field::display(path.display())),
             admin_listen = self.admin_listen.map(tracing::field::display),
             dev = self.dev,
             migrate = self.migrate,
@@ -230,6 +274,21 @@ impl Config {
                 "--listen and --admin-listen are the same address",
             ));
         }
+        if self.auth.is_none() && !self.listen.ip().to_canonical().is_loopback() {
+            return Err(SettingsError::invalid(format!(
+                "{} can be reached from elsewhere: with --auth tokens (AUTH=tokens) requests need a token, with \
+                 --auth off (AUTH=off) everybody may read and write everything",
+                self.listen
+            )));
+        }
+        match (&self.tls_cert, &self.tls_key, &self.tls_client_ca) {
+            (Some(_), Some(_), _) | (None, None, None) => {}
+            _ => {
+                return Err(SettingsError::invalid(
+                    "TLS needs --tls-cert (TLS_CERT) and --tls-key (TLS_KEY), --tls-client-ca (TLS_CLIENT_CA) beside them",
+                ));
+            }
+        }
         match &self.database_url {
             None => {
                 let line = "no database: give --database-url or DATABASE_URL, or --dev for an \
@@ -271,66 +330,6 @@ impl Config {
     }
 }
 
-/// A duration such as `500ms`, `5s` or `1m 30s`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => parse_duration(text)
-            .map_err(|_| "expected a duration such as 500ms, 5s or 2m".to_owned())?,
-    };
-    if parsed > Duration::from_hours(24) {
-        return Err("expected at most 24h".to_owned());
-    }
-    Ok(parsed)
-}
-
-/// A number of bytes, such as `268435456`, `512KiB`, `256MiB` or `1GiB`.
-fn bytes(text: &str) -> Result<usize, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" => Some(1),
-        "k" | "kib" => Some(1 << 10),
-        "m" | "mib" => Some(1 << 20),
-        "g" | "gib" => Some(1 << 30),
-        _ => None,
-    };
-    let number = digits.parse::<u128>().ok();
-    let bytes = number
-        .zip(unit)
-        .map(|(number, unit)| number.saturating_mul(unit));
-    let bytes = bytes.ok_or("expected a number of bytes such as 268435456, 256MiB or 1GiB")?;
-    // No memory that a program is given is larger.
-    let most = isize::MAX as usize;
-    let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= most);
-    bytes.ok_or_else(|| format!("expected at most {most} bytes"))
-}
-
-fn request_timeout(text: &str) -> Result<Duration, String> {
-    let parsed = duration(text)?;
-    if parsed < Duration::from_millis(100) {
-        return Err("expected at least 100ms".to_owned());
-    }
-    Ok(parsed)
-}
-
-fn window(text: &str) -> Result<Duration, String> {
-    let parsed = duration(text)?;
-    if parsed.subsec_nanos() != 0 || parsed.is_zero() {
-        return Err("expected whole seconds, at least 1s".to_owned());
-    }
-    Ok(parsed)
-}
-
-fn client_ip_header(text: &str) -> Result<HeaderName, String> {
-    let name =
-        HeaderName::from_str(text).map_err(|_| "expected the name of a header".to_owned())?;
-    if name == "forwarded" {
-        // RFC 7239 has a syntax of its own, and hardly a proxy sends it.
-        return Err("expected a header that lists addresses, such as x-forwarded-for".to_owned());
-    }
-    Ok(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,34 +337,5 @@ mod tests {
     #[test]
     fn the_command_is_sound() {
         Config::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_have_units_of_1024() {
-        assert_eq!(bytes("268435456"), Ok(256 << 20));
-        assert_eq!(bytes("256MiB"), Ok(256 << 20));
-        assert_eq!(bytes("1 gib"), Ok(1 << 30));
-        assert_eq!(bytes("512k"), Ok(512 << 10));
-        for wrong in ["", "MiB", "-1", "1.5GiB", "256MB", "1٣"] {
-            let told = bytes(wrong).unwrap_err();
-            assert!(told.contains("such as 268435456"), "{wrong}: {told}");
-        }
-        assert_eq!(bytes("9223372036854775807"), Ok(isize::MAX as usize));
-        for large in ["9223372036854775808", "8589934592GiB", "99999999999999GiB"] {
-            let told = bytes(large).unwrap_err();
-            assert!(told.contains("at most"), "{large}: {told}");
-        }
-    }
-
-    #[test]
-    fn durations_have_units_and_bounds() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
-        assert!(duration("soon").is_err());
-        assert!(duration("2days").is_err());
-        assert!(request_timeout("99ms").is_err());
-        assert!(window("1500ms").is_err());
-        assert!(window("0s").is_err());
-        assert_eq!(window("60s"), Ok(Duration::from_mins(1)));
     }
 }
