@@ -10,6 +10,12 @@ type Problem = components["schemas"]["Problem"];
 const json = { "Content-Type": "application/json" };
 const client = createClient<paths>({ baseUrl: variable("KVD_URL") });
 const limited = createClient<paths>({ baseUrl: variable("KVD_LIMITED_URL") });
+// The kvd of these two asks for tokens. That of the reader may read below `app/`, where there is the item `app/k`.
+const stranger = createClient<paths>({ baseUrl: variable("KVD_GUARDED_URL") });
+const reader = createClient<paths>({
+  baseUrl: variable("KVD_GUARDED_URL"),
+  headers: { Authorization: `Bearer ${variable("KVD_READER_TOKEN")}` },
+});
 
 function variable(name: string): string {
   const value = process.env[name];
@@ -94,4 +100,31 @@ test("a refusal of the limiter says when to come back", async () => {
   assertProblem(error, 429, "rate-limited");
   assert.deepEqual(error?.["violated-policies"], ["default"]);
   assert.equal(response.headers.get("Retry-After"), String(error?.retry_after));
+});
+
+test("a token is sent and says what it may do", async () => {
+  const read = await reader.GET("/items/{key}", { params: { path: { key: "app/k" } } });
+  assert.equal(read.data?.value, "v");
+  const { data, error } = await reader.GET("/whoami");
+  assert.ok(data, JSON.stringify(error));
+  assert.equal(data.name, "reader");
+  assert.deepEqual(data.rules, [{ prefix: "app/", access: "read" }]);
+  assert.ok(Date.parse(data.expires_at ?? "") > Date.now());
+  // @ts-expect-error: no rule has this access, and the compiler knows.
+  assert.notEqual(data.rules[0]?.access === "no-such-access", true);
+});
+
+test("what no token and another token may not do is a problem document", async () => {
+  const params = { path: { key: "app/k" } };
+  const unread = await stranger.GET("/items/{key}", { params });
+  assertProblem(unread.error, 401, "unauthenticated");
+  assert.equal(unread.response.headers.get("WWW-Authenticate"), "Bearer");
+  const unknown = await stranger.GET("/whoami");
+  assertProblem(unknown.error, 401, "unauthenticated");
+  const written = await reader.PUT("/items/{key}", { params, body: { value: "w" } });
+  assertProblem(written.error, 403, "forbidden");
+  const outside = await reader.GET("/items/{key}", { params: { path: { key: "other" } } });
+  assertProblem(outside.error, 403, "forbidden");
+  const walked = await reader.GET("/items/", { params: { query: { prefix: "" } } });
+  assertProblem(walked.error, 403, "forbidden");
 });

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kvd_generated import Client
+from kvd_generated import AuthenticatedClient, Client
+from kvd_generated.api.access import whoami
 from kvd_generated.api.items import create_item, delete_item, get_item, list_items, update_item
-from kvd_generated.models import Item, NewItem, NewValue, Page, Problem, ProblemCode
-from servers import run_kvd
+from kvd_generated.models import Access, Identity, Item, NewItem, NewValue, Page, Problem, ProblemCode
+from servers import GuardedKvd, run_guarded_kvd, run_kvd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,23 @@ def limited_url(tmp_path: Path) -> Iterator[str]:
     """Three requests, and no more."""
     with run_kvd(tmp_path, "--dev", "--rate-limit", "3") as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedKvd]:
+    """It has the item `app/k`."""
+    with run_guarded_kvd(tmp_path_factory.mktemp("kvd")) as kvd:
+        token = kvd.create_token("writer", "--write", "app/")
+        with AuthenticatedClient(base_url=kvd.url, token=token) as client:
+            created = create_item.sync(client=client, body=NewItem(key="app/k", value="v"))
+            assert isinstance(created, Item)
+        yield kvd
+
+
+@pytest.fixture(scope="module")
+def reader_token(guarded: GuardedKvd) -> str:
+    """It may read below `app/`, and do nothing else."""
+    return guarded.create_token("reader", "--read", "app/", "--expires-in", "1d")
 
 
 @pytest.fixture
@@ -108,9 +127,51 @@ def test_a_refusal_of_the_limiter_says_when_to_come_back(limited_url: str) -> No
     assert refused.headers["Retry-After"] == str(problem.retry_after)
 
 
-def test_the_typescript_client_does_the_same(url: str, limited_url: str) -> None:
+def test_a_token_is_sent_and_says_what_it_may_do(guarded: GuardedKvd, reader_token: str) -> None:
+    with AuthenticatedClient(base_url=guarded.url, token=reader_token, raise_on_unexpected_status=True) as reader:
+        item = get_item.sync("app/k", client=reader)
+        assert isinstance(item, Item)
+        assert item.value == "v"
+        identity = whoami.sync(client=reader)
+    assert isinstance(identity, Identity)
+    assert identity.name == "reader"
+    assert [(rule.prefix, rule.access) for rule in identity.rules] == [("app/", Access.READ)]
+    assert identity.expires_at is not None
+    assert identity.expires_at > datetime.now(UTC)
+
+
+def test_where_no_token_is_asked_for_everything_may_be_written(client: Client) -> None:
+    identity = whoami.sync(client=client)
+    assert isinstance(identity, Identity)
+    assert (identity.name, identity.expires_at) == (None, None)
+    assert [(rule.prefix, rule.access) for rule in identity.rules] == [("", Access.WRITE)]
+
+
+def test_what_no_token_and_another_token_may_not_do_is_a_problem_document(
+    guarded: GuardedKvd, reader_token: str
+) -> None:
+    with Client(base_url=guarded.url, raise_on_unexpected_status=True) as stranger:
+        for refused in (get_item.sync_detailed("app/k", client=stranger), whoami.sync_detailed(client=stranger)):
+            assert_problem(refused, 401, ProblemCode.UNAUTHENTICATED)
+            assert refused.headers["WWW-Authenticate"] == "Bearer"
+    with AuthenticatedClient(base_url=guarded.url, token=reader_token, raise_on_unexpected_status=True) as reader:
+        written = update_item.sync_detailed("app/k", client=reader, body=NewValue(value="w"))
+        outside = get_item.sync_detailed("other", client=reader)
+        walked = list_items.sync_detailed(client=reader, prefix="")
+    for response in (written, outside, walked):
+        assert_problem(response, 403, ProblemCode.FORBIDDEN)
+
+
+def test_the_typescript_client_does_the_same(
+    url: str, limited_url: str, guarded: GuardedKvd, reader_token: str
+) -> None:
     test = Path(os.environ["GENERATED"]) / "built/client.test.js"
-    environment = os.environ | {"KVD_URL": url, "KVD_LIMITED_URL": limited_url}
+    environment = os.environ | {
+        "KVD_URL": url,
+        "KVD_LIMITED_URL": limited_url,
+        "KVD_GUARDED_URL": guarded.url,
+        "KVD_READER_TOKEN": reader_token,
+    }
     done = subprocess.run(
         ["node", "--test", "--test-reporter=spec", str(test)],
         env=environment,
@@ -119,4 +180,4 @@ def test_the_typescript_client_does_the_same(url: str, limited_url: str) -> None
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "pass 4" in done.stdout, done.stdout
+    assert "pass 6" in done.stdout, done.stdout

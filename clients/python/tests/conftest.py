@@ -25,7 +25,9 @@ T = TypeVar("T")
 class Connect(Protocol):
     """Makes a client; with `http`, on an httpx client with these arguments."""
 
-    def __call__(self, url: str, *, deadline: float = 10.0, **http: Any) -> Client: ...
+    def __call__(
+        self, url: str, *, token: str | None = None, deadline: float = 10.0, **http: Any
+    ) -> Client: ...
 
 
 class Run(Protocol):
@@ -76,14 +78,19 @@ def run() -> Iterator[Run]:
 def connect(request: pytest.FixtureRequest, run: Run) -> Iterator[Connect]:
     with contextlib.ExitStack() as stack:
 
-        def blocking(url: str, *, deadline: float = 10.0, **http: Any) -> Client:
-            client = Client(url, deadline=deadline, http=httpx.Client(**http) if http else None)
+        def blocking(
+            url: str, *, token: str | None = None, deadline: float = 10.0, **http: Any
+        ) -> Client:
+            own = httpx.Client(**http) if http else None
+            client = Client(url, token=token, deadline=deadline, http=own)
             stack.callback(client._http.close)
             return client
 
-        def awaited(url: str, *, deadline: float = 10.0, **http: Any) -> Client:
+        def awaited(
+            url: str, *, token: str | None = None, deadline: float = 10.0, **http: Any
+        ) -> Client:
             own = httpx.AsyncClient(**http) if http else None
-            client = AsyncClient(url, deadline=deadline, http=own)
+            client = AsyncClient(url, token=token, deadline=deadline, http=own)
             stack.callback(lambda: run(client._http.aclose()))
             return cast("Client", _Awaited(client, run))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 KVD_BIN = Path(os.environ.get("KVD_BIN") or Path(__file__).parents[3] / "target/debug/kvd")
+KVCTL_BIN = KVD_BIN.with_name("kvctl")
 
 
 @contextlib.contextmanager
@@ -39,6 +40,33 @@ def run_kvd(directory: Path, *arguments: str) -> Iterator[str]:
             yield first.removeprefix("listening on ").strip()
         finally:
             process.kill()
+
+
+@dataclass(frozen=True)
+class GuardedKvd:
+    """A kvd that asks for tokens."""
+
+    url: str
+    directory: Path
+
+    def create_token(self, name: str, *arguments: str) -> str:
+        """Makes a token; the arguments are its rules and its end."""
+        assert KVCTL_BIN.exists(), f"there is no {KVCTL_BIN}: run cargo build"
+        database = ["--database-url", "sqlite://kvd-dev.db"]
+        command = [str(KVCTL_BIN.absolute()), *database, "token", "create", name, *arguments]
+        done = subprocess.run(
+            command, cwd=self.directory, env={}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def run_guarded_kvd(directory: Path, *arguments: str) -> Iterator[GuardedKvd]:
+    """Runs a kvd that asks for tokens, without a limit of requests."""
+    guarded = ("--dev", "--auth", "tokens", "--rate-limit", "0")
+    with run_kvd(directory, *guarded, *arguments) as url:
+        yield GuardedKvd(url, directory)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from servers import ITEM, Cut, answer, document, page, problem, run_kvd, serve
 
 from kvd_client import (
     DatabaseRefused,
+    Forbidden,
     InvalidRequest,
     KeyExists,
     KvdError,
@@ -22,6 +23,7 @@ from kvd_client import (
     OutcomeUnknown,
     PreconditionFailed,
     RateLimited,
+    Unauthenticated,
     Unavailable,
     ValueTooLarge,
 )
@@ -97,6 +99,8 @@ def test_a_503_is_retried_until_the_database_is_there(connect: Connect, tmp_path
         (400, "invalid-request", InvalidRequest),
         (400, "invalid-key", InvalidRequest),
         (400, "invalid-value", InvalidRequest),
+        (401, "unauthenticated", Unauthenticated),
+        (403, "forbidden", Forbidden),
         (404, "item-not-found", NotFound),
         (404, "route-not-found", KvdError),
         (405, "method-not-allowed", KvdError),

@@ -3,6 +3,7 @@
 from kvd_client.client import AsyncClient, Client
 from kvd_client.errors import (
     DatabaseRefused,
+    Forbidden,
     InvalidRequest,
     KeyExists,
     KvdError,
@@ -10,15 +11,19 @@ from kvd_client.errors import (
     OutcomeUnknown,
     PreconditionFailed,
     RateLimited,
+    Unauthenticated,
     Unavailable,
     ValueTooLarge,
 )
+from kvd_client.identity import Identity, Rule
 from kvd_client.item import Item
 
 __all__ = [
     "AsyncClient",
     "Client",
     "DatabaseRefused",
+    "Forbidden",
+    "Identity",
     "InvalidRequest",
     "Item",
     "KeyExists",
@@ -27,6 +32,8 @@ __all__ = [
     "OutcomeUnknown",
     "PreconditionFailed",
     "RateLimited",
+    "Rule",
+    "Unauthenticated",
     "Unavailable",
     "ValueTooLarge",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 import httpx
 
 from kvd_client.errors import KvdError
-from kvd_client.operations import Operations, items_url
+from kvd_client.operations import Operations, authorization, kvd_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -106,18 +106,25 @@ def _iterating(
 class Client:
     """A client of kvd that blocks; threads may share it.
 
-    `deadline` is how many seconds a call may take, with all its attempts and waits, if the call
-    does not say. `http` sends the requests, with its TLS, proxies, headers and timeout (for each
-    step of one attempt); it is not closed with the client.
+    `token` is sent with every request, to a kvd that asks for one. `deadline` is how many seconds a
+    call may take, with all its attempts and waits, if the call does not say. `http` sends the
+    requests, with its TLS, proxies, headers and timeout (for each step of one attempt); it is not
+    closed with the client.
     """
 
     def __init__(
-        self, base_url: str, *, deadline: float = DEADLINE, http: httpx.Client | None = None
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        deadline: float = DEADLINE,
+        http: httpx.Client | None = None,
     ) -> None:
-        url = items_url(base_url)
+        url = kvd_url(base_url)
+        headers = authorization(token, url, http)
         self._http = http or _own(httpx.Client)
         self._close_http = http is None
-        self._operations = Operations(url, deadline, _BlockingIo(self._http))
+        self._operations = Operations(url, headers, deadline, _BlockingIo(self._http))
 
     create = _blocking(Operations.create)
     get = _blocking(Operations.get)
@@ -127,6 +134,7 @@ class Client:
     keys = _iterating(Operations.keys)
     items = _iterating(Operations.items)
     count = _blocking(Operations.count)
+    whoami = _blocking(Operations.whoami)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -145,16 +153,22 @@ class Client:
 class AsyncClient(Operations):
     """A client of kvd for asyncio; tasks of one event loop may share it.
 
-    `deadline` and `http` are those of `Client`.
+    `token`, `deadline` and `http` are those of `Client`.
     """
 
     def __init__(
-        self, base_url: str, *, deadline: float = DEADLINE, http: httpx.AsyncClient | None = None
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        deadline: float = DEADLINE,
+        http: httpx.AsyncClient | None = None,
     ) -> None:
-        url = items_url(base_url)
+        url = kvd_url(base_url)
+        headers = authorization(token, url, http)
         self._http = http or _own(httpx.AsyncClient)
         self._close_http = http is None
-        super().__init__(url, deadline, _AsyncIo(self._http))
+        super().__init__(url, headers, deadline, _AsyncIo(self._http))
 
     async def aclose(self) -> None:
         """Closes the connections."""

@@ -48,6 +48,14 @@ class InvalidRequest(KvdError, ValueError):
     """The key, the value or another argument breaks a rule of kvd (400), or cannot be sent."""
 
 
+class Unauthenticated(KvdError):
+    """The client has no token, or one that is not live: unknown, ended or revoked (401)."""
+
+
+class Forbidden(KvdError):
+    """The rules of the token do not allow this, whether there is such an item or not (403)."""
+
+
 class NotFound(KvdError):
     """There is no item with this key (404)."""
 
@@ -103,6 +111,8 @@ _BY_CODE: Mapping[str, type[KvdError]] = {
     "invalid-request": InvalidRequest,
     "invalid-key": InvalidRequest,
     "invalid-value": InvalidRequest,
+    "unauthenticated": Unauthenticated,
+    "forbidden": Forbidden,
     "item-not-found": NotFound,
     "key-exists": KeyExists,
     "precondition-failed": PreconditionFailed,

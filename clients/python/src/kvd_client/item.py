@@ -30,11 +30,12 @@ class Item:
             value=document["value"],
             version=document["version"],
             etag=document["etag"],
-            created_at=_time(document["created_at"]),
-            updated_at=_time(document["updated_at"]),
+            created_at=read_time(document["created_at"]),
+            updated_at=read_time(document["updated_at"]),
         )
 
 
-def _time(rfc3339: str) -> datetime:
+def read_time(rfc3339: str) -> datetime:
+    """A time as kvd writes it."""
     # Python 3.10 does not know the Z.
     return datetime.fromisoformat(rfc3339.replace("Z", "+00:00"))

@@ -21,6 +21,7 @@ from kvd_client.errors import (
     RateLimited,
     Unavailable,
 )
+from kvd_client.identity import Identity
 from kvd_client.item import Item
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ T = TypeVar("T")
 # than 8000 need not be understood (RFC 9110, section 4.1), and httpx sends none above 65536.
 _LONGEST_PART = 4_000
 
+_ITEMS = "/items/"
+
 
 class Io(Protocol):
     """How a request is sent, and how time passes."""
@@ -48,7 +51,7 @@ class Io(Protocol):
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str],
+        headers: httpx.Headers,
         content: bytes | None,
         timeout: httpx.Timeout,
     ) -> httpx.Response:
@@ -59,14 +62,15 @@ class Io(Protocol):
 
 
 class Operations:
-    """What can be done with items.
+    """What can be asked of a kvd.
 
     A `deadline` is how many seconds a call may take, with all its attempts and waits; without one
     the client's counts.
     """
 
-    def __init__(self, items_url: str, deadline: float, io: Io) -> None:
-        self._items_url = items_url
+    def __init__(self, url: str, headers: httpx.Headers, deadline: float, io: Io) -> None:
+        self._url = url
+        self._headers = headers
         self._deadline = deadline
         self._io = io
 
@@ -76,7 +80,7 @@ class Operations:
         Raises `KeyExists`.
         """
         body = {"key": _utf8("key", key), "value": _utf8("value", value)}
-        return await self._call("POST", "", _item, self._until(deadline), body=body)
+        return await self._call("POST", _ITEMS, _item, self._until(deadline), body=body)
 
     async def get(self, key: str, *, deadline: float | None = None) -> Item:
         """The item of a key.
@@ -145,7 +149,7 @@ class Operations:
         """
         conditions = _conditions(if_match=if_match)
         until = self._until(deadline)
-        await self._call("DELETE", _segment(key), _nothing, until, headers=conditions)
+        await self._call("DELETE", _path(key), _nothing, until, conditions=conditions)
 
     def keys(
         self, prefix: str = "", *, page_size: int = 100, deadline: float | None = None
@@ -168,8 +172,15 @@ class Operations:
         query = _query(prefix, page_size=1, keys_only="true", count="exact")
         return await self._call("GET", query, _total, self._until(deadline))
 
+    async def whoami(self, *, deadline: float | None = None) -> Identity:
+        """The name, the rules and the end of the client's token.
+
+        Where kvd asks for no token, it says that everything may be written.
+        """
+        return await self._call("GET", "/whoami", _identity, self._until(deadline))
+
     async def _get(self, key: str, until: float) -> Item:
-        return await self._call("GET", _segment(key), _item, until)
+        return await self._call("GET", _path(key), _item, until)
 
     async def _put(
         self,
@@ -180,9 +191,9 @@ class Operations:
         *,
         upsert: bool = False,
     ) -> Item:
-        path = _segment(key) + ("?upsert=true" if upsert else "")
+        path = _path(key) + ("?upsert=true" if upsert else "")
         body = {"value": _utf8("value", value)}
-        return await self._call("PUT", path, _item, until, headers=conditions, body=body)
+        return await self._call("PUT", path, _item, until, conditions=conditions, body=body)
 
     async def _walk(
         self,
@@ -212,12 +223,14 @@ class Operations:
         read: Callable[[httpx.Response], T],
         until: float,
         *,
-        headers: Mapping[str, str] | None = None,
+        conditions: Mapping[str, str] | None = None,
         body: Mapping[str, str] | None = None,
     ) -> T:
         """Sends a request until it is served, as long as nothing was written before."""
         write = method != "GET"
-        url, headers, content = self._items_url + path, {**(headers or {})}, None
+        # Of this type, since its representation, which a debugger shows, hides the token.
+        headers, content = httpx.Headers(self._headers), None
+        headers.update(conditions)
         if body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body, ensure_ascii=False).encode()
@@ -226,7 +239,7 @@ class Operations:
             timeout = _within(self._io.timeout, until)
             try:
                 response = await self._io.request(
-                    method, url, headers=headers, content=content, timeout=timeout
+                    method, self._url + path, headers=headers, content=content, timeout=timeout
                 )
             except RuntimeError:
                 # The httpx client was closed, or is used wrongly.
@@ -277,8 +290,8 @@ def _within(timeout: httpx.Timeout, until: float) -> httpx.Timeout:
     )
 
 
-def items_url(base_url: str) -> str:
-    """The URL of the items of a kvd; raises `InvalidRequest` if the base is none."""
+def kvd_url(base_url: str) -> str:
+    """The URL of a kvd, before the paths; raises `InvalidRequest` if it is none."""
     try:
         url = httpx.URL(base_url)
         # What the system's resolver does, too late, with a label of more than 63 characters.
@@ -291,7 +304,7 @@ def items_url(base_url: str) -> str:
         raise _no_base(f"{url.port} is no port")
     if url.query or url.fragment or base_url.endswith(("?", "#")):
         raise _no_base("a query or a fragment cannot stand before the path of an item")
-    return f"{base_url.rstrip('/')}/items/"
+    return base_url.rstrip("/")
 
 
 def _no_base(why: str) -> InvalidRequest:
@@ -300,16 +313,39 @@ def _no_base(why: str) -> InvalidRequest:
     return InvalidRequest(detail, code="invalid-request")
 
 
-def _segment(key: str) -> str:
-    """The key as one segment of a path."""
+def authorization(
+    token: str | None, url: str, http: httpx.Client | httpx.AsyncClient | None
+) -> httpx.Headers:
+    """The headers that carry the token; raises `InvalidRequest` if none can."""
+    if token is None:
+        return httpx.Headers()
+    # Neither message has the token, the password or the header, which are secrets.
+    if not re.fullmatch("[!-~]+", token):
+        detail = "The token is empty, or has a space, a line break or another character of no token"
+        raise InvalidRequest(detail, code="invalid-request")
+    if httpx.URL(url).userinfo:
+        raise _second_authorization("the user of the base URL")
+    if http is not None and (http.auth is not None or "Authorization" in http.headers):
+        raise _second_authorization("the auth or the Authorization header of the httpx client")
+    return httpx.Headers({"Authorization": f"Bearer {token}"})
+
+
+def _second_authorization(other: str) -> InvalidRequest:
+    detail = f"A token and {other} cannot both be sent: a request has one Authorization header"
+    return InvalidRequest(detail, code="invalid-request")
+
+
+def _path(key: str) -> str:
+    """The path of the item of a key, which is one segment of it."""
     # Percent-encoded or not, these would be another path than that of an item.
     if key in ("", ".", ".."):
         raise InvalidRequest(f"{key!r} is no key", code="invalid-key")
-    return _encoded("key", key)
+    return _ITEMS + _encoded("key", key)
 
 
 def _query(prefix: str, **parameters: str | int) -> str:
-    return f"?prefix={_encoded('prefix', prefix)}&{urlencode(parameters, quote_via=quote)}"
+    others = urlencode(parameters, quote_via=quote)
+    return f"{_ITEMS}?prefix={_encoded('prefix', prefix)}&{others}"
 
 
 def _encoded(name: str, text: str) -> str:
@@ -350,6 +386,10 @@ def _conditions(*, if_match: str | None = None, create_only: bool = False) -> di
 
 def _item(response: httpx.Response) -> Item:
     return Item.from_json(response.json())
+
+
+def _identity(response: httpx.Response) -> Identity:
+    return Identity.from_json(response.json())
 
 
 def _key(document: Any) -> str:
