@@ -111,6 +111,9 @@ async fn in_postgres(
     missing.collect()
 }
 
+/// An index depends on its table as a sequence does, and asking for the privilege of one as a sequence is an error: what
+/// is asked first is said by `CASE`, as the order of conditions is the planner's.
+///
 /// A right may be one of a column or of the whole table. The tables are not visible in a schema that
 /// the user may not use.
 ///
@@ -144,8 +147,9 @@ UNION ALL
 SELECT 5, 'SEQUENCE', s.relname::text FROM ours
 JOIN pg_depend d ON d.refobjid = ours.oid AND d.refclassid = 'pg_class'::regclass
     AND d.classid = 'pg_class'::regclass AND d.deptype = 'a'
-JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-WHERE ours.relname = '$TABLE' AND NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE')
+JOIN pg_class s ON s.oid = d.objid
+WHERE ours.relname = '$TABLE'
+AND CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') ELSE false END
 UNION ALL
 SELECT 7, 'DELETE', 'items' FROM ours
 WHERE relname = 'items' AND NOT has_table_privilege(oid, 'DELETE')

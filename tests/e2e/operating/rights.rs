@@ -17,7 +17,8 @@ tests::list! {
         each_command_needs_the_rights_of_the_handbook_and_names_a_missing_one,
         a_migration_needs_the_rights_of_the_handbook,
         a_user_that_may_only_read_is_served_and_refused_what_it_may_not,
-        rights_on_columns_are_enough;
+        rights_on_columns_are_enough,
+        an_index_of_ones_own_is_taken_for_no_sequence;
     Only(Engine::Mysql) =>
         kvd_needs_the_rights_of_the_handbook_and_names_a_missing_one,
         with_tokens_kvd_needs_to_read_them,
@@ -83,6 +84,16 @@ async fn with_tokens_kvd_needs_to_read_them(env: Env) {
         let _ended = kvd.stop().await.expect(0);
     }
     user.remove().await;
+}
+
+async fn an_index_of_ones_own_is_taken_for_no_sequence(env: Env) {
+    for table in ["items", "kvd_tokens"] {
+        let index = format!("CREATE INDEX ON {table} (created_at)");
+        env.database().execute(&index).await;
+    }
+    let kvd = env.kvd().env("AUTH", "tokens").start().await;
+    kvd.ready().await;
+    let _counted = env.kvctl(["count"]).await.expect(0);
 }
 
 async fn end_sessions(env: &Env) {
