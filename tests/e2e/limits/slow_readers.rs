@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::{Client, Env, certified::Certified, pace::PATIENCE};
+use tests::{Client, Env, Wire, certified::Certified, pace::PATIENCE};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -35,9 +35,10 @@ const TIME: Duration = Duration::from_secs(60);
 
 /// To take a little now and then buys no time.
 async fn an_answer_that_is_not_taken_in_its_time_is_cut_off(env: Env) {
+    let filling = env.start().await;
+    fill(&filling, FEW_ITEMS).await;
     let kvd = env.kvd().arg("--request-timeout", "300s").start().await;
-    fill(&kvd, FEW_ITEMS).await;
-    take_too_little(&kvd, connect(&kvd).await).await;
+    take_too_little(kvd.wire().await, connect(&kvd).await).await;
 }
 
 async fn over_tls_an_answer_that_is_not_taken_in_its_time_is_cut_off(env: Env) {
@@ -47,7 +48,8 @@ async fn over_tls_an_answer_that_is_not_taken_in_its_time_is_cut_off(env: Env) {
     let start = certified.kvd(&env).arg("--admin-listen", "127.0.0.1:0");
     let kvd = start.arg("--request-timeout", "300s").start().await;
     let stream = certified.client().connect_small(kvd.address()).await;
-    take_too_little(&kvd.admin(), stream.expect("a handshake")).await;
+    let watching = Wire::connect(kvd.admin().address()).await;
+    take_too_little(watching, stream.expect("a handshake")).await;
 }
 
 async fn send(stream: &mut (impl AsyncWrite + Unpin), text: &str) {
@@ -63,7 +65,8 @@ async fn fill(kvd: &Client, count: usize) {
     }
 }
 
-async fn take_too_little(kvd: &Client, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+/// There is no other connection than these two.
+async fn take_too_little(mut watching: Wire, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let list = "GET /items/?page_size=100 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let begun = Instant::now();
     send(&mut stream, list).await;
@@ -71,7 +74,7 @@ async fn take_too_little(kvd: &Client, mut stream: impl AsyncRead + AsyncWrite +
     let read = stream.read(&mut part).await.expect("the answer begins");
     assert!(part[..read].starts_with(b"HTTP/1.1 200 "), "a page");
     let answered = Instant::now();
-    while kvd.metric("kvd_http_connections").await > 1.0 {
+    while connections(&mut watching).await > 1 {
         // Nothing, if it has just been cut off.
         let _some = stream.read(&mut part).await;
         sleep(Duration::from_millis(500)).await;
@@ -79,6 +82,14 @@ async fn take_too_little(kvd: &Client, mut stream: impl AsyncRead + AsyncWrite +
         assert!(!late, "it is not cut off");
     }
     assert!(begun.elapsed() >= TIME, "cut after {:?}", begun.elapsed());
+}
+
+/// How many there are, this one included.
+async fn connections(watching: &mut Wire) -> u32 {
+    let metrics = watching.ask("GET", "/metrics", "").await.expect(200);
+    let value = |line: &str| line.strip_prefix("kvd_http_connections ")?.parse().ok();
+    let found = metrics.text().lines().find_map(value);
+    found.expect("the gauge")
 }
 
 async fn an_answer_that_is_read_slowly_is_not_cut_off(env: Env) {
