@@ -185,7 +185,7 @@ async fn down_locked(
     Ok(names)
 }
 
-/// How many tokens there are that nobody revoked.
+/// The number of tokens that are not revoked.
 async fn tokens(transaction: &DatabaseTransaction) -> Result<u64, DbErr> {
     if !has_table(transaction, TOKEN_TABLE).await? {
         return Ok(0);

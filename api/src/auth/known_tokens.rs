@@ -27,10 +27,10 @@ use crate::{
 
 /// The most tokens that are looked up or wait for it …
 const MOST_WAITING: usize = 1024;
-/// … and of requests that the limiter counts only after their answer. They have a queue of their own: whoever it would
-/// refuse keeps nobody waiting that way.
+/// … and of requests that the limiter counts only after their answer. They have a queue of their own, so that a client
+/// that is over its limit keeps no other waiting.
 const MOST_UNCOUNTED: usize = 16;
-/// Look-ups take at most this part of the sessions, so that they keep none who is known waiting.
+/// Look-ups take at most this part of the sessions, so that requests with known tokens find one.
 const SHARE: usize = 4;
 /// How long after a refresh that failed the token is asked for again.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -89,7 +89,7 @@ impl Route {
         )
     }
 
-    /// Whether the limiter counts its requests: all of `/items` and below, and who asks about tokens.
+    /// Whether the limiter counts its requests, whatever the answer.
     pub(crate) fn is_limited(self) -> bool {
         matches!(
             self,

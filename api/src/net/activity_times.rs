@@ -13,7 +13,7 @@ pub(super) const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// … and a second more for each of these bytes.
 pub(super) const BYTES_A_SECOND: u64 = 256 * 1024;
 /// What a client still sends to a connection that ends is read for this long.
-const DRAINING_TIME: Duration = Duration::from_secs(1);
+pub(super) const DRAINING_TIME: Duration = Duration::from_secs(1);
 /// A body has stopped when nothing of it came for this long …
 pub(super) const BODY_STOPS: Duration = Duration::from_millis(100);
 /// … or when it is still not all there after this.

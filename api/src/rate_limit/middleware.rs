@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use poem::{
-    Endpoint, IntoResponse, Request, Response, Result,
+    Endpoint, IntoResponse, Request, Response,
     http::{HeaderName, HeaderValue, StatusCode},
 };
 
@@ -20,7 +20,7 @@ use crate::http::{Arrival, Code, Problem, client_network};
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Asks the limiter about requests to `/items` and everything below it.
+/// Asks the limiter about requests to `/items`, everything below it and `/whoami`, and counts those that are 401.
 pub(crate) struct RateLimit<E> {
     pub inner: E,
     /// `None` if the limiter is turned off.
@@ -31,52 +31,76 @@ pub(crate) struct RateLimit<E> {
 impl<E: Endpoint<Output = Response>> Endpoint for RateLimit<E> {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> Result<Response> {
+    async fn call(&self, request: Request) -> poem::Result<Response> {
         let arrival = Arrival::of(&request);
         let Some(limiter) = &self.limiter else {
             return self.inner.call(request).await;
         };
-        if !arrival.route.is_limited() {
-            let response = self.inner.call(request).await?;
-            return Ok(match response.status() {
-                StatusCode::UNAUTHORIZED => self.counted(limiter, arrival, response),
-                _ => response,
-            });
+        if arrival.route.is_limited() {
+            return match self.admit(limiter, arrival) {
+                Ok(left) => Ok(left.described(self.inner.call(request).await?)),
+                Err(left) => Ok(left.refusal()),
+            };
         }
+        let response = self.inner.call(request).await?;
+        // Who tries tokens is held to the limit wherever that is.
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        Ok(match self.admit(limiter, arrival) {
+            Ok(left) => left.described(response),
+            Err(left) => left.refusal(),
+        })
+    }
+}
+
+impl<E> RateLimit<E> {
+    /// Counts the request; an error if it is refused.
+    fn admit(&self, limiter: &RateLimiter, arrival: Arrival) -> Result<Left, Left> {
         let quota = limiter.quota();
         match limiter.admit(client_network(arrival.client)) {
             Decision::Admitted { remaining, reset } => {
                 self.metrics.admitted.inc();
-                let mut response = self.inner.call(request).await?;
-                describe(&mut response, quota, remaining, seconds_up(reset));
-                Ok(response)
+                Ok(Left {
+                    quota,
+                    remaining,
+                    reset: seconds_up(reset),
+                })
             }
             Decision::Refused { retry_after } => {
                 self.metrics.refused.inc();
-                let seconds = seconds_up(retry_after).max(1);
-                let mut response = rate_limited(quota, seconds).into_response();
-                describe(&mut response, quota, 0, seconds);
-                Ok(response)
+                Err(Left {
+                    quota,
+                    remaining: 0,
+                    reset: seconds_up(retry_after).max(1),
+                })
             }
         }
     }
 }
 
-impl<E> RateLimit<E> {
-    /// Counts a request after its answer: who tries tokens is held to the limit wherever that is.
-    fn counted(&self, limiter: &RateLimiter, arrival: Arrival, mut response: Response) -> Response {
-        let quota = limiter.quota();
-        match limiter.admit(client_network(arrival.client)) {
-            Decision::Admitted { remaining, reset } => {
-                self.metrics.admitted.inc();
-                describe(&mut response, quota, remaining, seconds_up(reset));
-            }
-            Decision::Refused { retry_after } => {
-                self.metrics.refused.inc();
-                let seconds = seconds_up(retry_after).max(1);
-                response = rate_limited(quota, seconds).into_response();
-                describe(&mut response, quota, 0, seconds);
-            }
+/// What is left of a client's quota.
+struct Left {
+    quota: Quota,
+    remaining: u32,
+    /// Seconds until the oldest counted request leaves the window.
+    reset: u64,
+}
+
+impl Left {
+    fn refusal(self) -> Response {
+        let refusal = rate_limited(self.quota, self.reset).into_response();
+        self.described(refusal)
+    }
+
+    /// The answer with the header fields that tell it.
+    fn described(self, mut response: Response) -> Response {
+        let Quota { limit, window } = self.quota;
+        let policy = format!("\"default\";q={limit};w={}", window.as_secs());
+        let state = format!("\"default\";r={};t={}", self.remaining, self.reset);
+        for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, state)] {
+            let value = HeaderValue::try_from(value).expect("digits and ASCII letters only");
+            response.headers_mut().insert(name, value);
         }
         response
     }
@@ -90,14 +114,4 @@ pub(crate) fn rate_limited(quota: Quota, seconds: u64) -> Problem {
         quota.window.as_secs(),
     );
     Problem::new(Code::RateLimited, detail).with_retry_after(seconds)
-}
-
-fn describe(response: &mut Response, quota: Quota, remaining: u32, reset: u64) {
-    let Quota { limit, window } = quota;
-    let policy = format!("\"default\";q={limit};w={}", window.as_secs());
-    let state = format!("\"default\";r={remaining};t={reset}");
-    for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, state)] {
-        let value = HeaderValue::try_from(value).expect("digits and ASCII letters only");
-        response.headers_mut().insert(name, value);
-    }
 }

@@ -184,18 +184,18 @@ fn revocable(text: &str) -> Result<Revocable, CliError> {
     if let Some(secret) = Secret::parse(text) {
         return Ok(Revocable::Secret(secret));
     }
-    let id = text.bytes().all(|byte| byte.is_ascii_digit());
-    match text.parse() {
-        Ok(id_given) if id => Ok(Revocable::Id(id_given)),
-        _ => match TokenName::from_str(text) {
-            Ok(name) => Ok(Revocable::Name(name)),
-            Err(InvalidTokenName::Token) => Err(CliError::Usage(
-                "that begins as a token does, and is none: is it all there?".to_owned(),
-            )),
-            Err(error) => Err(CliError::Usage(format!(
-                "neither an id nor a name: {error}"
-            ))),
-        },
+    match TokenName::from_str(text) {
+        Ok(name) => Ok(Revocable::Name(name)),
+        Err(InvalidTokenName::Digits) => text
+            .parse()
+            .map(Revocable::Id)
+            .map_err(|_| CliError::Usage("no id is that large".to_owned())),
+        Err(InvalidTokenName::Token) => Err(CliError::Usage(
+            "that begins as a token does, and is none: is it all there?".to_owned(),
+        )),
+        Err(error) => Err(CliError::Usage(format!(
+            "neither an id nor a name: {error}"
+        ))),
     }
 }
 

@@ -212,7 +212,7 @@ async fn revoke(db: &DatabaseTransaction, ids: &[i64]) -> Result<(), DbErr> {
         .map(drop)
 }
 
-/// Lets the successor of a token take its place so long from now, unless that is so earlier.
+/// Ends a token when its successor takes its place: so long from now, or earlier if that is said already.
 async fn retire_after(db: &DatabaseTransaction, id: i64, time: Duration) -> Result<(), DbErr> {
     let end = clock::after(db.get_database_backend(), time);
     let is_later = Condition::any()

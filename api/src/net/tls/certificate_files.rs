@@ -152,8 +152,7 @@ impl Named<'_> {
     fn key(self) -> Result<PrivateKeyDer<'static>, CertificateError> {
         let text = self.text()?;
         // The label of PKCS #8, and the header of the older format (RFC 1421).
-        let is_encrypted = |mark: &[u8]| text.windows(mark.len()).any(|part| part == mark);
-        if is_encrypted(b"BEGIN ENCRYPTED PRIVATE KEY") || is_encrypted(b"Proc-Type: 4,ENCRYPTED") {
+        if has(&text, "BEGIN ENCRYPTED PRIVATE KEY") || has(&text, "Proc-Type: 4,ENCRYPTED") {
             return Err(CertificateError::Encrypted(self.path.to_owned()));
         }
         PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
@@ -178,17 +177,13 @@ impl Named<'_> {
     }
 
     fn has_no(self, wanted: &str, label: &str, text: &[u8]) -> CertificateError {
-        let has = |part: &str| {
-            text.windows(part.len())
-                .any(|found| found == part.as_bytes())
-        };
         let why = match label {
             _ if text.is_empty() => "it is empty",
-            "CERTIFICATE" if has("PRIVATE KEY-----") => {
+            "CERTIFICATE" if has(text, "PRIVATE KEY-----") => {
                 "but a private key; are TLS_CERT and TLS_KEY exchanged?"
             }
-            "CERTIFICATE" if has("CERTIFICATE REQUEST-----") => "but a request for one",
-            "PRIVATE KEY" if has("BEGIN CERTIFICATE-----") => {
+            "CERTIFICATE" if has(text, "CERTIFICATE REQUEST-----") => "but a request for one",
+            "PRIVATE KEY" if has(text, "BEGIN CERTIFICATE-----") => {
                 "but a certificate; are TLS_CERT and TLS_KEY exchanged?"
             }
             _ => "it has to be PEM",
@@ -217,4 +212,9 @@ impl Named<'_> {
             fault: fault.to_owned(),
         }
     }
+}
+
+fn has(text: &[u8], part: &str) -> bool {
+    text.windows(part.len())
+        .any(|found| found == part.as_bytes())
 }

@@ -1,6 +1,6 @@
 //! How a connection begins on a listener with TLS.
 
-use std::{io, time::Duration};
+use std::io;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, sink},
@@ -10,10 +10,9 @@ use tokio::{
 use tokio_rustls::rustls::ServerConnection;
 
 use super::{reloadable::Tls, socket::Socket};
+use crate::net::activity_times::DRAINING_TIME;
 
-/// What a client that is turned away still sends is read for this long, so that it sees why …
-const DRAINING_TIME: Duration = Duration::from_secs(1);
-/// … and up to this many bytes.
+/// So much of what a client that is turned away still sends is read, so that it sees why.
 const MOST_DRAINED: u64 = 1024 * 1024;
 /// How much of an answer a connection has ready beside what the kernel has taken: a record of TLS.
 const BUFFERED: usize = 16 * 1024;
