@@ -17,7 +17,7 @@ use crate::{
         HttpMetrics, MemoryBudget, Observe, ObserveSettings, Problem, RequestCheck, Route,
         UnreadBody,
     },
-    items::Items,
+    items::{ItemBatches, Items, MOST_BODY_BYTES},
     net::Phase,
     openapi::{self, DocumentSettings, Explorer, Operations},
     rate_limit::{LimiterMetrics, Quota, RateLimit, RateLimiter},
@@ -53,12 +53,16 @@ pub(crate) fn endpoints(
 
     let memory = memory(config, settings, metrics);
     let items = Items::new(store.clone(), memory.clone(), settings);
+    let batches = ItemBatches::new(store.clone(), memory.clone(), settings, metrics);
     let described = DocumentSettings {
         quota: quota(config),
         max_value_bytes: settings.max_value_bytes,
     };
-    let explorer = Explorer::new(&openapi::service(items.clone(), described), described);
-    let mut public = operations(items, config, &memory);
+    let explorer = Explorer::new(
+        &openapi::service((items.clone(), batches.clone(), Whoami), described),
+        described,
+    );
+    let mut public = operations((items, batches, Whoami), config, &memory);
     public.extend(pages(explorer));
     if config.admin_listen.is_none() {
         public.extend(status());
@@ -225,7 +229,7 @@ fn page(route: Route, endpoint: impl Endpoint + 'static) -> Routed {
 }
 
 /// The operations of the document.
-fn operations(items: Items, config: &Config, memory: &MemoryBudget) -> Vec<Routed> {
+fn operations(all: Operations, config: &Config, memory: &MemoryBudget) -> Vec<Routed> {
     let value_bytes = config.max_value_bytes as usize;
     let limits = BodyLimits {
         bytes: entity::max_json_bytes(value_bytes),
@@ -233,16 +237,26 @@ fn operations(items: Items, config: &Config, memory: &MemoryBudget) -> Vec<Route
         time: config.request_timeout,
         memory: memory.clone(),
     };
+    // Of a batch all may be values.
+    let of_batches = BodyLimits {
+        bytes: MOST_BODY_BYTES,
+        value_bytes: MOST_BODY_BYTES,
+        ..limits.clone()
+    };
     let mut paths = HashMap::new();
-    (items, Whoami).add_routes(&mut paths);
+    all.add_routes(&mut paths);
     let mut operations = Vec::new();
     for (path, methods) in paths {
+        let route = Route::of(&path);
         operations.extend(methods.into_iter().map(|(method, endpoint)| {
+            let has_body = [Method::POST, Method::PUT].contains(&method);
+            let limits = match route {
+                Route::Batch => &of_batches,
+                _ => &limits,
+            };
             Routed {
-                route: Route::of(&path),
-                body: [Method::POST, Method::PUT]
-                    .contains(&method)
-                    .then(|| limits.clone()),
+                route,
+                body: has_body.then(|| limits.clone()),
                 method,
                 endpoint,
             }

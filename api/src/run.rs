@@ -112,6 +112,7 @@ pub async fn run(
         ((), ()) = async { tokio::join!(serving, leave(config, stop, &set_phase)) } => Ok(()),
         failed = migrations => failed,
         never = reload_certificate(tls, reload) => match never {},
+        never = store.remove_expired() => match never {},
     };
     // SQLite then tidies its files up. A call that still runs is not worth waiting for.
     let _ = timeout(CLOSE_TIME, store.close()).await;
@@ -320,7 +321,7 @@ fn is_passing(error: &MigrateError) -> bool {
         | MigrateError::Encoding(_)
         | MigrateError::Temporary
         | MigrateError::Newer(_)
-        | MigrateError::LosesTokens(_) => false,
+        | MigrateError::Loses(_) => false,
         MigrateError::Database(error) => Failure::of(error).may_pass(),
     }
 }

@@ -165,7 +165,7 @@ pub(crate) fn unmigrated(error: &MigrateError) -> String {
             format!("{error}; CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 makes one")
         }
         MigrateError::Newer(_) => error.to_string(),
-        MigrateError::LosesTokens(_) => format!("{error}; add --yes if that is meant"),
+        MigrateError::Loses(_) => format!("{error}; add --yes if that is meant"),
         MigrateError::Locked => format!("{error}; try again when it is done"),
     }
 }

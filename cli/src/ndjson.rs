@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, Read};
 
-use entity::{Key, load::Line};
+use chrono::DateTime;
+use entity::{Key, Time, load::Line};
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{arguments::MaxValueBytes, error::CliError, other_formats::OtherFormat};
@@ -21,12 +22,13 @@ pub(crate) struct Items<R> {
     begun: bool,
 }
 
-/// A line. What an export tells beside key and value is left unread.
+/// A line. What else an export tells is left unread.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with key and value")]
 struct Row {
     key: String,
     value: String,
+    expires_at: Option<String>,
     #[serde(rename = "version", default)]
     _version: IgnoredAny,
     #[serde(rename = "etag", default)]
@@ -96,16 +98,26 @@ impl<R: BufRead> Items<R> {
         let key = Key::new(row.key).map_err(|error| self.wrong(&error.to_string()))?;
         let value = self.max.value(row.value);
         let value = value.map_err(|error| self.wrong(&error))?;
+        let expires_at = row.expires_at.as_deref().map(time).transpose();
         Ok(Line {
             number: self.number,
             key,
             value,
+            expires_at: expires_at.map_err(|error| self.wrong(error))?,
         })
     }
 
     fn wrong(&self, why: &str) -> CliError {
         let Self { name, number, .. } = self;
         CliError::Failed(format!("{name}: line {number}: {why}; nothing was written"))
+    }
+}
+
+/// A time as RFC 3339 has it, with any offset; what is less than a microsecond is cut.
+fn time(text: &str) -> Result<Time, &'static str> {
+    match DateTime::parse_from_rfc3339(text) {
+        Ok(time) => Ok(time.to_utc().into()),
+        Err(_) => Err("expires_at is no time such as 2026-01-31T09:30:00Z"),
     }
 }
 
@@ -161,6 +173,42 @@ mod tests {
         let mut items = Items::new(std::io::BufReader::new(endless), "file".to_owned(), MAX);
         let error = items.next().unwrap().unwrap_err().to_string();
         assert!(error.contains("line 1: it is longer"), "{error}");
+    }
+
+    #[test]
+    fn the_end_is_a_time_with_any_offset_or_none() {
+        let end = |member: &str| {
+            let line = format!("{{\"key\":\"a\",\"value\":\"\"{member}}}");
+            let line = items(line.as_bytes()).next().unwrap();
+            line.map(|line| line.expires_at.map(|time| time.to_string()))
+        };
+        for member in ["", ",\"expires_at\":null"] {
+            assert_eq!(end(member).unwrap(), None);
+        }
+        for (text, expected) in [
+            (
+                "2999-01-31T10:30:00.1234567+01:00",
+                "2999-01-31T09:30:00.123456Z",
+            ),
+            ("9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59.999999Z"),
+            ("1999-01-31t09:30:00z", "1999-01-31T09:30:00.000000Z"),
+        ] {
+            let member = format!(",\"expires_at\":\"{text}\"");
+            assert_eq!(end(&member).unwrap().as_deref(), Some(expected));
+        }
+        for wrong in [
+            "\"tomorrow\"",
+            "\"2999-01-31\"",
+            "\"2999-01-31T09:30:00\"",
+            "\"\"",
+            "1",
+            "{}",
+        ] {
+            let error = end(&format!(",\"expires_at\":{wrong}"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with("file: line 1: "), "{wrong}: {error}");
+        }
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use entity::{ETag, Item, Time, read::ListedItem};
+use entity::{Item, read::ListedItem};
 use serde::{Serialize, Serializer};
 
 use crate::{
@@ -111,40 +111,38 @@ pub(crate) fn value(value: &str) -> Result<(), CliError> {
 /// An item as the HTTP interface shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct ItemJson<'a> {
-    pub(crate) key: &'a str,
+    key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) value: Option<&'a str>,
-    pub(crate) version: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) etag: Option<String>,
-    pub(crate) created_at: String,
-    pub(crate) updated_at: String,
+    value: Option<&'a str>,
+    version: i64,
+    etag: String,
+    created_at: String,
+    updated_at: String,
+    expires_at: Option<String>,
 }
 
 impl<'a> ItemJson<'a> {
     pub(crate) fn item(item: &'a Item) -> Self {
-        let times = (item.created_at, item.updated_at);
-        Self::new(&item.key, Some(&item.value), item.etag(), times)
+        Self {
+            key: &item.key,
+            value: Some(&item.value),
+            version: item.version,
+            etag: item.etag().to_string(),
+            created_at: item.created_at.to_string(),
+            updated_at: item.updated_at.to_string(),
+            expires_at: item.expires_at.map(|end| end.to_string()),
+        }
     }
 
     pub(crate) fn listed(item: &'a ListedItem) -> Self {
-        let times = (item.created_at, item.updated_at);
-        Self::new(&item.key, item.value.as_deref(), item.etag, times)
-    }
-
-    fn new(
-        key: &'a str,
-        value: Option<&'a str>,
-        etag: ETag,
-        (created_at, updated_at): (Time, Time),
-    ) -> Self {
         Self {
-            key,
-            value,
-            version: etag.version,
-            etag: Some(etag.to_string()),
-            created_at: created_at.to_string(),
-            updated_at: updated_at.to_string(),
+            key: &item.key,
+            value: item.value.as_deref(),
+            version: item.etag.version,
+            etag: item.etag.to_string(),
+            created_at: item.created_at.to_string(),
+            updated_at: item.updated_at.to_string(),
+            expires_at: item.expires_at.map(|end| end.to_string()),
         }
     }
 }

@@ -115,13 +115,15 @@ impl Connector {
 
     /// SeaORM's connection to the database, opened when it is needed, so this succeeds also while the
     /// database is down. A statement waits for `time` until it has the connection. Unfit for a pooler
-    /// that gives out connections for one transaction at a time.
+    /// that gives out connections for one transaction at a time. PostgreSQL's has no end, since a migration
+    /// holds a lock of its session.
     pub fn connection(&self, time: Duration) -> DatabaseConnection {
         let time = self.connect_time(time);
         match &self.options {
             Options::Postgres(options, setup) => {
                 let pool = PgPoolOptions::new()
                     .max_connections(1)
+                    .max_lifetime(None)
                     .acquire_timeout(time);
                 let setup = setup.clone();
                 let pool = pool.after_connect(move |connection, _| {

@@ -5,7 +5,15 @@ const OUR_TABLES: [&str; 3] = ["items", "kvd_migrations", "kvd_tokens"];
 
 /// So is a missing column only if it is named as one of these tables, or alone as one of these columns.
 /// A trigger may miss a column of such a name, too, in a table of its own: MySQL and SQLite do not tell that apart.
-const OUR_COLUMNS: [&str; 6] = ["id", "key", "value", "version", "created_at", "updated_at"];
+const OUR_COLUMNS: [&str; 7] = [
+    "id",
+    "key",
+    "value",
+    "version",
+    "created_at",
+    "updated_at",
+    "expires_at",
+];
 
 /// By the message of MySQL's ER_NO_SUCH_TABLE.
 pub(crate) fn lack_table_in_mysql(message: &str) -> bool {

@@ -99,6 +99,12 @@ impl PooledSession {
         self.pool.take_back(self.open);
     }
 
+    /// The same, but has it pinged before it is used again, as if it had been idle.
+    pub fn give_back_unused(self) {
+        let before = Instant::now().checked_sub(PING_AFTER_IDLE);
+        self.pool.take_back_since(self.open, before);
+    }
+
     /// Ends the session and the idle ones, although they are sound: new ones may reach another server.
     /// A session that is new itself is given back instead.
     pub fn replace(self) {
@@ -233,14 +239,19 @@ impl Inner {
         }
     }
 
-    fn take_back(&self, mut open: Open) {
+    fn take_back(&self, open: Open) {
+        self.take_back_since(open, None);
+    }
+
+    /// Takes back a session that is idle since then, or from now on.
+    fn take_back_since(&self, mut open: Open, since: Option<Instant>) {
         if open.since.elapsed() > MAX_AGE || open.session.has_begun_pooled() {
             return retire(open);
         }
         let mut idle = self.idle();
         idle.push(Idle {
             open,
-            since: Instant::now(),
+            since: since.unwrap_or_else(Instant::now),
         });
         if idle[0].since.elapsed() > MAX_IDLE {
             retire(idle.remove(0).open);

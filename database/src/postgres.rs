@@ -26,6 +26,8 @@ pub struct Postgres {
     begin: Option<Arc<str>>,
     /// Whether one has begun.
     begun: bool,
+    /// Whether it goes on after its first statement, until it is committed or rolled back.
+    lasts: bool,
     plans_once: bool,
 }
 
@@ -35,6 +37,7 @@ impl Postgres {
             connection,
             begin,
             begun: false,
+            lasts: false,
             plans_once: false,
         }
     }
@@ -88,6 +91,26 @@ impl Postgres {
         Ok(())
     }
 
+    /// Begins a transaction of several statements, which is ended by [`Self::end_transaction`].
+    pub(crate) async fn begin_transaction(&mut self) -> Result<(), DbErr> {
+        match self.begin {
+            Some(_) => {
+                self.begin_pooled().await?;
+                self.lasts = true;
+                Ok(())
+            }
+            None => self.execute_unprepared("BEGIN").await.map(|_| ()),
+        }
+    }
+
+    /// Sends `COMMIT` or `ROLLBACK`.
+    pub(crate) async fn end_transaction(&mut self, end: &'static str) -> Result<(), DbErr> {
+        let ended = self.connection.execute(end).await;
+        self.begun = self.begun && ended.is_err();
+        self.lasts = false;
+        ended.map(drop).map_err(statement_error)
+    }
+
     /// Runs the query and reads all its rows.
     ///
     /// # Errors
@@ -125,7 +148,7 @@ impl Postgres {
     }
 
     async fn end<T>(&mut self, done: sqlx::Result<T>) -> Result<T, DbErr> {
-        if self.begin.is_none() {
+        if self.begin.is_none() || self.lasts {
             return done.map_err(statement_error);
         }
         let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };

@@ -108,6 +108,46 @@ impl Session {
         }
     }
 
+    /// Begins a transaction of several statements. On SQLite it takes the lock for writing at once.
+    ///
+    /// # Errors
+    /// Nothing has begun.
+    pub async fn begin(&self) -> Result<(), DbErr> {
+        match self.postgres().await {
+            Some(mut postgres) => postgres.begin_transaction().await,
+            None => {
+                let begin = match self.get_database_backend() {
+                    DbBackend::MySql => "START TRANSACTION",
+                    _ => "BEGIN IMMEDIATE",
+                };
+                self.execute_unprepared(begin).await.map(drop)
+            }
+        }
+    }
+
+    /// Commits the transaction that [`Self::begin`] has begun.
+    ///
+    /// # Errors
+    /// What the database said; it may have committed all the same.
+    pub async fn commit(&self) -> Result<(), DbErr> {
+        self.end("COMMIT").await
+    }
+
+    /// Rolls back the transaction that [`Self::begin`] has begun.
+    ///
+    /// # Errors
+    /// What the database said. Nothing was committed.
+    pub async fn roll_back(&self) -> Result<(), DbErr> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(&self, end: &'static str) -> Result<(), DbErr> {
+        match self.postgres().await {
+            Some(mut postgres) => postgres.end_transaction(end).await,
+            None => self.execute_unprepared(end).await.map(drop),
+        }
+    }
+
     /// Whether it plans its statements once; an engine other than PostgreSQL is never asked to.
     pub(crate) fn plans_once(&mut self) -> bool {
         match &mut self.driver {

@@ -1,5 +1,7 @@
 //! Why a migration was not run.
 
+use std::fmt;
+
 use sea_orm_migration::sea_orm::DbErr;
 
 /// Why a migration was not run.
@@ -15,10 +17,27 @@ pub enum MigrateError {
     Temporary,
     #[error("the database was migrated by a newer version ({0}); use that version")]
     Newer(String),
-    #[error("tokens would be lost: {0}")]
-    LosesTokens(u64),
+    #[error("{0}")]
+    Loses(Losses),
     #[error("another migration is running")]
     Locked,
     #[error("{0}")]
     Database(#[from] DbErr),
+}
+
+/// What is lost where migrations are taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    pub tokens: u64,
+    /// The items that would expire, and then never do.
+    pub ends: u64,
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tokens = (self.tokens > 0).then(|| format!("tokens would be lost: {}", self.tokens));
+        let ends = (self.ends > 0).then(|| format!("items would never expire: {}", self.ends));
+        let losses: Vec<_> = tokens.into_iter().chain(ends).collect();
+        f.write_str(&losses.join("; "))
+    }
 }

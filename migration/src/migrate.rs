@@ -1,21 +1,24 @@
-//! Migrations up and down, under a lock.
+//! Migrations up, under a lock.
 
 use sea_orm_migration::{
     MigrationName, MigratorTrait, SchemaManager,
     sea_orm::{
-        ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement,
-        sea_query::{Alias, Expr, ExprTrait, Query, Table},
+        ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+        sea_query::{Alias, Condition, Expr, ExprTrait, Query, Table},
     },
 };
 
 use crate::{
+    checks::{check_encoding, check_items, check_schema, check_tokens},
     error::MigrateError,
-    lock::{lock, unlock},
-    m20261129_000002_tokens::{CreateTokens, TOKEN_COLUMNS, TOKEN_TABLE},
-    migrator::{MIGRATION_TABLE, Migrator},
+    lock::{begin, end, patiently},
+    m20260101_000001_items::CreateItems,
+    m20261129_000002_tokens::{CreateTokens, TOKEN_TABLE},
+    m20261201_000004_expiry_indexes::{IndexExpiry, are_made},
+    migrator::{MIGRATION_TABLE, Migrator, is_beside},
     shape::{Shape, shape},
-    status::{HandMade, applied, hand_made, status},
-    tables::{columns, has_table},
+    status::{HandMade, applied, status},
+    tables::has_table,
 };
 
 /// What [`up`] did.
@@ -31,175 +34,102 @@ pub struct Migrated {
 /// `adopting` before it adopts a table made by hand, because that takes long if the table is large.
 ///
 /// # Errors
-/// See [`MigrateError`]; then nothing was changed.
+/// See [`MigrateError`]; then nothing was changed, unless the database said it.
 pub async fn up(
     db: &DatabaseConnection,
     adopting: impl FnOnce(HandMade),
 ) -> Result<Migrated, MigrateError> {
-    let transaction = lock(db).await?;
-    let done = up_locked(&transaction, adopting).await;
-    unlock(transaction, done).await
+    let mut adopting = Some(adopting);
+    let mut migrated = Migrated::default();
+    patiently(db, async || {
+        let before = migrated.clone();
+        let transaction = begin(db).await?;
+        let done = up_locked(&transaction, &mut adopting, &mut migrated).await;
+        let done = end(transaction, done).await;
+        if done.is_err() && db.get_database_backend() != DbBackend::MySql {
+            // It was rolled back.
+            migrated = before;
+        }
+        done?;
+        migrated.applied.extend(up_beside(db).await?);
+        Ok(())
+    })
+    .await?;
+    Ok(migrated)
+}
+
+/// Applies what runs in no transaction.
+async fn up_beside(db: &DatabaseConnection) -> Result<Option<String>, MigrateError> {
+    let status = status(db).await?;
+    let Some(name) = status.pending().find(|name| is_beside(db, name)) else {
+        return Ok(None);
+    };
+    if !status.newer.is_empty() {
+        return Ok(None);
+    }
+    Migrator::up(db, Some(1)).await?;
+    Ok(Some(name.to_owned()))
 }
 
 async fn up_locked(
     transaction: &DatabaseTransaction,
-    adopting: impl FnOnce(HandMade),
-) -> Result<Migrated, MigrateError> {
+    adopting: &mut Option<impl FnOnce(HandMade)>,
+    migrated: &mut Migrated,
+) -> Result<(), MigrateError> {
     forget_half_done(transaction).await?;
     let status = status(transaction).await?;
-    let applied: Vec<_> = status.pending().map(str::to_owned).collect();
-    if applied.is_empty() {
-        return Ok(Migrated::default());
+    let pending: Vec<_> = status.pending().collect();
+    if pending.is_empty() {
+        return Ok(());
     }
     if !status.newer.is_empty() {
         return Err(MigrateError::Newer(status.newer.join(", ")));
     }
     check_encoding(transaction).await?;
     check_schema(transaction).await?;
-    if applied.iter().any(|name| name == CreateTokens.name()) {
+    if pending.contains(&CreateTokens.name()) {
         check_tokens(transaction).await?;
     }
     // Asked before anything is made, because MySQL cannot take a made table back.
-    let adopted = match shape(transaction).await? {
-        Shape::Other(difference) => return Err(MigrateError::ForeignTable(difference.join("; "))),
-        Shape::HandMade => {
-            adopting(hand_made(transaction).await?);
-            true
+    if pending.contains(&CreateItems.name()) {
+        migrated.adopted = check_items(transaction, adopting).await?;
+    }
+    for name in pending {
+        if !is_beside(transaction, name) {
+            Migrator::up(transaction, Some(1)).await?;
+            migrated.applied.push(name.to_owned());
         }
-        Shape::Absent | Shape::Ours => false,
-    };
-    Migrator::up(transaction, None).await?;
-    Ok(Migrated { applied, adopted })
-}
-
-/// Keys and values are any UTF-8 text, in the order of its bytes. MySQL and MariaDB have an encoding for
-/// each column, and no database as a whole has.
-async fn check_encoding(transaction: &DatabaseTransaction) -> Result<(), MigrateError> {
-    let backend = transaction.get_database_backend();
-    // Raw SQL: the builder says no more than these calls of functions.
-    let sql = match backend {
-        DbBackend::Postgres => "SELECT current_setting('server_encoding') AS encoding",
-        DbBackend::Sqlite => "SELECT encoding FROM pragma_encoding",
-        _ => return Ok(()),
-    };
-    let row = transaction
-        .query_one_raw(Statement::from_string(backend, sql))
-        .await?;
-    let encoding = row.map(|row| row.try_get::<String>("", "encoding"));
-    match encoding.transpose()? {
-        Some(encoding) if !["UTF8", "UTF-8"].contains(&encoding.as_str()) => {
-            Err(MigrateError::Encoding(encoding))
-        }
-        _ => Ok(()),
     }
-}
-
-/// The first schema of PostgreSQL's search path is where a table is made.
-async fn check_schema(transaction: &DatabaseTransaction) -> Result<(), MigrateError> {
-    let backend = transaction.get_database_backend();
-    if backend != DbBackend::Postgres {
-        return Ok(());
-    }
-    // Raw SQL: the builder says no more than this one call of a function.
-    let sql = "SELECT 1 WHERE current_setting('search_path') ~ '^ *\"?pg_temp'";
-    let statement = Statement::from_string(backend, sql);
-    match transaction.query_one_raw(statement).await? {
-        Some(_) => Err(MigrateError::Temporary),
-        None => Ok(()),
-    }
-}
-
-/// A table of tokens that is there is kvd's own: it is neither used nor dropped otherwise.
-async fn check_tokens(transaction: &DatabaseTransaction) -> Result<(), MigrateError> {
-    let found = columns(transaction, TOKEN_TABLE).await?;
-    let is_ours = found.iter().map(String::as_str).eq(TOKEN_COLUMNS);
-    match has_table(transaction, TOKEN_TABLE).await? {
-        true if is_ours => Ok(()),
-        false if found.is_empty() => Ok(()),
-        _ => Err(MigrateError::ForeignTokens),
-    }
+    Ok(())
 }
 
 /// Forgets the migrations of a table that is gone: it was dropped by hand, or a `down` was stopped on
-/// MySQL or MariaDB, whose schema changes are not transactional. What only a newer version knows is
-/// not judged here.
+/// MySQL or MariaDB, whose schema changes are not transactional. Forgets that of the indexes, too, if they were being
+/// taken back. What only a newer version knows is not judged here.
 async fn forget_half_done(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
     let is_judged = has_table(transaction, MIGRATION_TABLE).await?
         && status(transaction).await?.newer.is_empty();
     if !is_judged {
         return Ok(());
     }
-    let mut delete = Query::delete();
-    delete.from_table(Alias::new(MIGRATION_TABLE));
-    if shape(transaction).await? != Shape::Absent {
-        if has_table(transaction, TOKEN_TABLE).await? {
-            return Ok(());
-        }
-        delete.and_where(Expr::col(Alias::new("version")).eq(CreateTokens.name()));
+    let mut forgotten = Condition::any();
+    let named = |name: &str| Expr::col("version").eq(name);
+    if shape(transaction).await? == Shape::Absent {
+        forgotten = forgotten.add(Expr::col("version").is_not_null());
+    } else if !are_made(transaction).await? {
+        forgotten = forgotten.add(named(IndexExpiry.name()));
     }
-    transaction.execute(&delete).await.map(drop)
-}
-
-/// Takes the last `steps` migrations back and names them, newest first. Loses tokens only if `may_lose_tokens`.
-///
-/// # Errors
-/// See [`MigrateError`].
-pub async fn down(
-    db: &DatabaseConnection,
-    steps: u32,
-    may_lose_tokens: bool,
-) -> Result<Vec<String>, MigrateError> {
-    let transaction = lock(db).await?;
-    let done = down_locked(&transaction, steps, may_lose_tokens).await;
-    unlock(transaction, done).await
-}
-
-async fn down_locked(
-    transaction: &DatabaseTransaction,
-    steps: u32,
-    may_lose_tokens: bool,
-) -> Result<Vec<String>, MigrateError> {
-    let status = status(transaction).await?;
-    if !status.newer.is_empty() {
-        return Err(MigrateError::Newer(status.newer.join(", ")));
-    }
-    let names: Vec<_> = status
-        .known
-        .into_iter()
-        .rev()
-        .filter_map(|(name, applied)| applied.then_some(name))
-        .take(steps as usize)
-        .collect();
-    if names.iter().any(|name| name == CreateTokens.name()) {
-        check_tokens(transaction).await?;
-        match tokens(transaction).await? {
-            tokens if tokens > 0 && !may_lose_tokens => {
-                return Err(MigrateError::LosesTokens(tokens));
-            }
-            _ => {}
-        }
-    }
-    if !names.is_empty() {
-        Migrator::down(transaction, Some(steps)).await?;
-    }
-    Ok(names)
-}
-
-/// The number of tokens that are not revoked.
-async fn tokens(transaction: &DatabaseTransaction) -> Result<u64, DbErr> {
     if !has_table(transaction, TOKEN_TABLE).await? {
-        return Ok(0);
+        forgotten = forgotten.add(named(CreateTokens.name()));
     }
-    let select = Query::select()
-        .expr_as(Expr::cust("count(*)"), Alias::new("tokens"))
-        .from(Alias::new(TOKEN_TABLE))
-        .and_where(Expr::col(Alias::new("revoked_at")).is_null())
+    if forgotten.is_empty() {
+        return Ok(());
+    }
+    let delete = Query::delete()
+        .from_table(Alias::new(MIGRATION_TABLE))
+        .cond_where(forgotten)
         .to_owned();
-    let row = transaction.query_one(&select).await?;
-    let tokens = row
-        .map(|row| row.try_get::<i64>("", "tokens"))
-        .transpose()?;
-    Ok(tokens.unwrap_or_default().unsigned_abs())
+    transaction.execute(&delete).await.map(drop)
 }
 
 /// Drops the tables of the items and of the migrations, if `drops_tokens` also that of the tokens, and makes them anew.
@@ -211,32 +141,43 @@ pub async fn fresh(
     drops_tokens: bool,
     adopting: impl FnOnce(HandMade),
 ) -> Result<Migrated, MigrateError> {
-    let transaction = lock(db).await?;
-    let done = fresh_locked(&transaction, drops_tokens, adopting).await;
-    unlock(transaction, done).await
+    let mut adopting = Some(adopting);
+    let mut migrated = Migrated::default();
+    patiently(db, async || {
+        migrated = Migrated::default();
+        let transaction = begin(db).await?;
+        let done = fresh_locked(&transaction, drops_tokens, &mut adopting, &mut migrated).await;
+        end(transaction, done).await
+    })
+    .await?;
+    let beside = up(db, |_| ()).await?;
+    migrated.applied.extend(beside.applied);
+    Ok(migrated)
 }
 
 async fn fresh_locked(
     transaction: &DatabaseTransaction,
     drops_tokens: bool,
-    adopting: impl FnOnce(HandMade),
-) -> Result<Migrated, MigrateError> {
+    adopting: &mut Option<impl FnOnce(HandMade)>,
+    migrated: &mut Migrated,
+) -> Result<(), MigrateError> {
     if applied(transaction).await?.is_empty() && shape(transaction).await? != Shape::Ours {
         // A table that is there was not made by kvd, and must not be dropped.
-        return up_locked(transaction, adopting).await;
+        return up_locked(transaction, adopting, migrated).await;
     }
     // Asked before anything is dropped, because MySQL cannot take that back.
     check_tokens(transaction).await?;
     check_encoding(transaction).await?;
     check_schema(transaction).await?;
     let manager = SchemaManager::new(transaction);
+    // The record comes last, as MySQL may have to begin again: without it nothing would be dropped.
     let tokens = drops_tokens.then_some(TOKEN_TABLE);
-    for table in ["items", MIGRATION_TABLE].into_iter().chain(tokens) {
+    for table in tokens.into_iter().chain(["items", MIGRATION_TABLE]) {
         let drop = Table::drop()
             .table(Alias::new(table))
             .if_exists()
             .to_owned();
         manager.drop_table(drop).await?;
     }
-    up_locked(transaction, adopting).await
+    up_locked(transaction, adopting, migrated).await
 }

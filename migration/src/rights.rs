@@ -125,9 +125,9 @@ WITH ours AS (
     AND pg_table_is_visible(c.oid)
 ), needed (place, relname, privilege, columns) AS (VALUES
     (2, 'kvd_migrations', 'SELECT', '{version}'::name[]),
-    (3, 'items', 'SELECT', '{id,key,value,version,created_at,updated_at}'),
-    (4, 'items', 'INSERT', '{key,value}'),
-    (6, 'items', 'UPDATE', '{value,version,updated_at}'),
+    (3, 'items', 'SELECT', '{id,key,value,version,created_at,updated_at,expires_at}'),
+    (4, 'items', 'INSERT', '{key,value,expires_at}'),
+    (6, 'items', 'UPDATE', '{id,value,version,created_at,updated_at,expires_at}'),
     (3, 'kvd_tokens', 'SELECT', '{id,name,sha256,rules,created_at,expires_at,retires_at,revoked_at}'),
     (4, 'kvd_tokens', 'INSERT', '{name,sha256,rules,expires_at}'),
     (6, 'kvd_tokens', 'UPDATE', '{retires_at,revoked_at}')
@@ -199,17 +199,17 @@ const MYSQL: [(Right, &str, &str); 8] = [
     (
         Right::Read,
         "items",
-        "EXPLAIN SELECT id, `key`, value, version, created_at, updated_at FROM items",
+        "EXPLAIN SELECT id, `key`, value, version, created_at, updated_at, expires_at FROM items",
     ),
     (
         Right::Insert,
         "items",
-        "EXPLAIN INSERT INTO items (`key`, value) VALUES ('', '')",
+        "EXPLAIN INSERT INTO items (`key`, value, expires_at) VALUES ('', '', NULL)",
     ),
     (
         Right::Update,
         "items",
-        "EXPLAIN UPDATE items SET value = '', version = 1, updated_at = UTC_TIMESTAMP(6) WHERE FALSE",
+        "EXPLAIN UPDATE items SET value = '', version = 1, updated_at = UTC_TIMESTAMP(6), expires_at = NULL WHERE FALSE",
     ),
     (
         Right::Delete,

@@ -88,10 +88,9 @@ pub(crate) async fn shape(db: &impl ConnectionTrait) -> Result<Shape, DbErr> {
         .map(|row| row.try_get("", "line"))
         .collect::<Result<BTreeSet<String>, DbErr>>()?;
     let is = |lines: &[&str]| found.iter().map(String::as_str).eq(sorted(lines));
-    // Other software may look at kvd's table through a view.
     let is_ours = || {
-        let lines = found.iter().filter(|line| !line.starts_with("view "));
-        lines.map(String::as_str).eq(sorted(ours))
+        let lines = found.iter().filter_map(|line| of_the_first(line));
+        lines.collect::<BTreeSet<_>>().into_iter().eq(sorted(ours))
     };
     Ok(if found.is_empty() {
         Shape::Absent
@@ -107,6 +106,19 @@ pub(crate) async fn shape(db: &impl ConnectionTrait) -> Result<Shape, DbErr> {
         let nearest = differences.into_iter().min_by_key(Vec::len);
         Shape::Other(nearest.unwrap_or_default())
     })
+}
+
+/// A line of kvd's table as it was made first: without what later migrations add. Other software may look at it through
+/// a view.
+fn of_the_first(line: &str) -> Option<&str> {
+    match line {
+        "index UNIQUE (key, expires_at)" => Some("index UNIQUE (key)"),
+        _ if line.starts_with("column expires_at ") => None,
+        _ if line.starts_with("index items_expires_at") => None,
+        _ if line.starts_with("index items_key_expires_at") => None,
+        _ if line.starts_with("view ") => None,
+        _ => Some(line),
+    }
 }
 
 fn sorted<'a>(lines: &[&'a str]) -> impl Iterator<Item = &'a str> {

@@ -281,7 +281,7 @@ fn caching(answer: &Answer) -> &'static str {
     let path = target.split('?').next().unwrap_or_default();
     let about_items = match path.strip_prefix("/items") {
         Some(rest) => rest.is_empty() || rest.starts_with('/') && !rest[1..].contains('/'),
-        None => false,
+        None => path == "/batch",
     };
     let explorer = ["/docs", "/openapi.json"].contains(&path);
     match answer.status {

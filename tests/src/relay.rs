@@ -33,8 +33,9 @@ pub struct Relay {
 
 #[derive(Default)]
 struct Line {
-    /// Bytes sent to the server so far.
-    sent: AtomicU64,
+    /// What is counted of all that is sent to the server; and how often it was sent so far.
+    watched: Mutex<Option<&'static str>>,
+    counted: AtomicU64,
     /// Answers to what contains this are lost.
     lost: Mutex<Option<&'static str>>,
     /// How often all connections were cut.
@@ -120,10 +121,16 @@ impl Relay {
         url.expect("a relay to a database").to_string()
     }
 
-    /// Bytes sent to the server so far.
+    /// Counts from now on how often something with this text is sent to the server.
+    pub fn count(&self, text: &'static str) {
+        let watched = self.line.watched.lock();
+        *watched.unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    /// How often it was sent so far.
     #[must_use]
-    pub fn sent(&self) -> u64 {
-        self.line.sent.load(Ordering::SeqCst)
+    pub fn counted(&self) -> u64 {
+        self.line.counted.load(Ordering::SeqCst)
     }
 
     /// On the connections there are now, what contains this text gets this answer, and the server never sees it.
@@ -184,6 +191,13 @@ impl Relay {
 impl Line {
     fn lose(&self, answers_to: Option<&'static str>) {
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = answers_to;
+    }
+
+    fn watch(&self, request: &[u8]) {
+        let watched = *self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.is_some_and(|text| contains(request, text)) {
+            self.counted.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     fn loses_answer_to(&self, request: &[u8]) -> bool {
@@ -259,7 +273,7 @@ async fn pass(client: &mut TcpStream, server: &mut TcpStream, line: &Line) {
     let requests = async {
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(n @ 1..) = from_client.read(&mut buffer).await {
-            line.sent.fetch_add(n as u64, Ordering::SeqCst);
+            line.watch(&buffer[..n]);
             lost.fetch_or(line.loses_answer_to(&buffer[..n]), Ordering::SeqCst);
             if let Some(refusal) = line.refusal(opened, &buffer[..n]) {
                 // The other half takes it for as long as this one runs.

@@ -24,8 +24,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for Guard<E> {
     async fn call(&self, mut request: Request) -> Result<Response> {
         match self.grant(&request).await {
             Ok(granted) => {
-                // Of the others the key or prefix is checked.
-                if matches!(Arrival::of(&request).route, Route::Items | Route::Whoami) {
+                // Of the others the key or prefix is checked already.
+                let route = Arrival::of(&request).route;
+                if matches!(route, Route::Items | Route::Batch | Route::Whoami) {
                     request.set_data(granted);
                 }
                 self.inner.call(request).await

@@ -3,6 +3,8 @@
 //! The framework's own payload reads without bound, detours through a tree of values, and takes the
 //! last of repeated members.
 
+use std::marker::PhantomData;
+
 use poem::{Request, RequestBody, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
@@ -23,26 +25,27 @@ use super::{
 /// The byte order mark of UTF-8, which RFC 8259 lets a reader skip (8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A JSON document of type `T`, as it came.
-pub(crate) struct Json<T> {
+/// A JSON document of type `T`, as it came, which is described as an `S`.
+pub(crate) struct Json<T, S = T> {
     pub document: T,
-    /// What was reserved for the body, and is enough for the answer too.
+    /// What was reserved for the body, and is enough for an answer that has no more than is in it.
     pub memory: Option<Reservation>,
+    schema: PhantomData<fn() -> S>,
 }
 
-impl<T: Type> Payload for Json<T> {
+impl<T: Send, S: Type> Payload for Json<T, S> {
     const CONTENT_TYPE: &'static str = "application/json";
 
     fn schema_ref() -> MetaSchemaRef {
-        T::schema_ref()
+        S::schema_ref()
     }
 
     fn register(registry: &mut Registry) {
-        T::register(registry);
+        S::register(registry);
     }
 }
 
-impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Json<T> {
+impl<'a, T: DeserializeOwned + Send, S: Type> ApiExtractor<'a> for Json<T, S> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamType = ();
@@ -76,7 +79,11 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Json<T> {
         let ReceivedBody { text, memory } =
             body::receive(body.take()?.into(), declared, limits, arrival).await?;
         let document = parse(&text)?;
-        Ok(Self { document, memory })
+        Ok(Self {
+            document,
+            memory,
+            schema: PhantomData,
+        })
     }
 }
 

@@ -44,6 +44,16 @@ impl<T: Serialize> JsonText<T> {
         }
         .into()
     }
+
+    /// The text of a document that usually has at most this many bytes, in its memory if there is any for it.
+    pub(crate) fn about(document: &T, usual_bytes: usize, memory: Option<Reservation>) -> Self {
+        let text = json_about(document, usual_bytes);
+        match memory {
+            Some(memory) => memory.hold(text),
+            None => text.into(),
+        }
+        .into()
+    }
 }
 
 impl<T: Type> Payload for JsonText<T> {
@@ -71,6 +81,12 @@ pub(crate) fn small_json(document: &impl Serialize) -> Vec<u8> {
     let mut text = Vec::with_capacity(USUAL_BYTES);
     serde_json::to_writer(&mut text, document).expect(IS_JSON);
     text
+}
+
+/// The text of a document that usually has at most this many bytes. It is measured first only where it has more.
+pub(crate) fn json_about(document: &impl Serialize, usual_bytes: usize) -> Vec<u8> {
+    json_within(document, usual_bytes)
+        .unwrap_or_else(|| json_of_length(document, json_length(document)))
 }
 
 /// The text of a document of this length.

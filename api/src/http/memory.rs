@@ -171,7 +171,7 @@ impl Reservation {
     }
 
     /// The same, however long it takes.
-    async fn grow_at_last(self, bytes: usize) -> Result<Self, NoMemory> {
+    pub(crate) async fn grow_at_last(self, bytes: usize) -> Result<Self, NoMemory> {
         let reservation = match self.try_grow(bytes) {
             Ok(grown) => return Ok(grown),
             Err(reservation) => reservation,

@@ -35,6 +35,8 @@ struct Account {
     waiting: FirstFit<Waiting>,
     /// Those of them that hold something: how much, and how much more they need.
     growing: BTreeMap<(usize, Ticket), usize>,
+    /// What these hold together.
+    growing_held: usize,
     /// Its place among all clients that wait.
     turn: Option<Ticket>,
 }
@@ -182,20 +184,24 @@ impl Account {
         let ticket = self.waiting.push(more, waiting);
         if own > 0 {
             self.growing.insert((own, ticket), more);
+            self.growing_held += own;
         }
         ticket
     }
 
     fn leave(&mut self, ticket: Ticket) -> Option<Waiting> {
         let waiting = self.waiting.remove(ticket)?;
-        self.growing.remove(&(waiting.own, ticket));
+        if self.growing.remove(&(waiting.own, ticket)).is_some() {
+            self.growing_held -= waiting.own;
+        }
         Some(waiting)
     }
 
-    /// The request that holds all that its client holds, if it waits for more, and how much.
+    /// The request that is the only one of its client to go on, if it waits for more, and how much: all that the client
+    /// holds is held by requests that wait, and by this one most of it.
     fn alone(&self) -> Option<(Ticket, usize)> {
-        let (&(own, ticket), &more) = self.growing.last_key_value()?;
-        (own == self.held).then_some((ticket, more))
+        let (&(_, ticket), &more) = self.growing.last_key_value()?;
+        (self.growing_held == self.held).then_some((ticket, more))
     }
 
     /// The least need of the requests that may go on as far as their client is concerned.
@@ -317,16 +323,31 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_a_client_that_all_want_more_go_on_one_after_the_other() {
+        let mut ledger = Ledger::new(BYTES);
+        let mut queue = Queue::default();
+        ledger.take(client(1), 30);
+        queue.wait(&mut ledger, client(1), 10, 200);
+        assert_eq!(queue.granted(&mut ledger), [], "the others may end");
+        queue.wait(&mut ledger, client(1), 20, 150);
+        assert_eq!(queue.granted(&mut ledger), [(client(1), 20, 170)]);
+        ledger.release(client(1), 170);
+        assert_eq!(queue.granted(&mut ledger), [(client(1), 10, 210)]);
+    }
+
+    #[test]
     fn the_only_request_of_a_client_grows_beyond_its_share() {
         let mut ledger = Ledger::new(BYTES);
         let mut queue = Queue::default();
-        ledger.take(client(1), 80);
+        ledger.take(client(1), 90);
         queue.wait(&mut ledger, client(1), 30, 200);
         queue.wait(&mut ledger, client(1), 50, 100);
         assert_eq!(queue.granted(&mut ledger), []);
         let (of, _, _, ticket, _) = queue.0.remove(0);
         assert!(ledger.leave(of, ticket), "it gives up");
         ledger.release(of, 30);
+        assert_eq!(queue.granted(&mut ledger), [], "another one is there");
+        ledger.release(of, 10);
         assert_eq!(queue.granted(&mut ledger), [(client(1), 50, 150)]);
     }
 

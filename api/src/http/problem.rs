@@ -31,6 +31,17 @@ pub struct Problem {
     retry_after: Option<u64>,
     /// The connection ends with the answer.
     close: bool,
+    /// Of a batch; boxed, since it is rare and large.
+    batch: Option<Box<OfBatch>>,
+}
+
+/// What a problem says of a batch.
+#[derive(Clone, Debug)]
+enum OfBatch {
+    /// Which operation it is about.
+    Index(usize),
+    /// What became of each operation.
+    Results(Vec<FailedOperation>),
 }
 
 impl Problem {
@@ -43,6 +54,7 @@ impl Problem {
             accept_encoding: None,
             retry_after: code.has_retry_after().then_some(RETRY_AFTER),
             close: false,
+            batch: None,
         }
     }
 
@@ -104,10 +116,30 @@ impl Problem {
         }
     }
 
+    /// About this operation of a batch.
+    pub fn of_operation(self, index: usize) -> Self {
+        Self {
+            detail: format!("operations[{index}]: {}", self.detail),
+            batch: Some(Box::new(OfBatch::Index(index))),
+            ..self
+        }
+    }
+
+    /// About a batch, with what became of each operation.
+    pub fn with_results(self, results: Vec<FailedOperation>) -> Self {
+        let batch = Some(Box::new(OfBatch::Results(results)));
+        Self { batch, ..self }
+    }
+
     /// The document that the client gets. Its texts are copies, so that one type is both document and
     /// schema.
     pub fn document(&self) -> ProblemBody {
         let limited = self.code == Code::RateLimited;
+        let (index, results) = match self.batch.as_deref() {
+            None => (None, None),
+            Some(OfBatch::Index(index)) => (Some(*index as u64), None),
+            Some(OfBatch::Results(results)) => (None, Some(results.clone())),
+        };
         ProblemBody {
             r#type: self.code.type_uri().to_owned(),
             title: self.code.title().to_owned(),
@@ -116,6 +148,20 @@ impl Problem {
             code: self.code.as_str().to_owned(),
             violated_policies: limited.then(|| vec!["default".to_owned()]),
             retry_after: self.retry_after.filter(|_| limited),
+            index,
+            results,
+        }
+    }
+}
+
+impl From<Problem> for FailedOperation {
+    fn from(problem: Problem) -> Self {
+        Self {
+            status: problem.code.status().as_u16(),
+            code: problem.code.as_str().to_owned(),
+            detail: problem.detail,
+            etag: problem.etag.map(|tag| tag.to_string()),
+            retry_after: problem.retry_after,
         }
     }
 }
@@ -169,6 +215,33 @@ pub struct ProblemBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[oai(skip_serializing_if_is_none)]
     retry_after: Option<u64>,
+    /// With a mistake in a batch: the place of the operation, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[oai(skip_serializing_if_is_none)]
+    index: Option<u64>,
+    /// With `batch-failed`: one of each operation, in the order asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[oai(skip_serializing_if_is_none)]
+    results: Option<Vec<FailedOperation>>,
+}
+
+/// Why an operation of a batch was not done.
+#[derive(Clone, Debug, Serialize, Object)]
+pub struct FailedOperation {
+    /// The status of the single call's answer; 424 if another operation is to blame.
+    pub status: u16,
+    /// The kind of problem for programs.
+    pub code: String,
+    /// What is wrong this time, for people.
+    pub detail: String,
+    /// With `precondition-failed`: the current tag of the item, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[oai(skip_serializing_if_is_none)]
+    pub etag: Option<String>,
+    /// With a 503: seconds to wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[oai(skip_serializing_if_is_none)]
+    pub retry_after: Option<u64>,
 }
 
 impl IntoResponse for Problem {

@@ -21,6 +21,8 @@ pub enum Code {
     MethodNotAllowed,
     RequestTimeout,
     KeyExists,
+    BatchFailed,
+    NotDone,
     PreconditionFailed,
     ValueTooLarge,
     UnsupportedMediaType,
@@ -36,7 +38,7 @@ pub enum Code {
 
 impl Code {
     /// Every code there is.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidRequest,
         Self::InvalidKey,
         Self::InvalidValue,
@@ -47,6 +49,8 @@ impl Code {
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::KeyExists,
+        Self::BatchFailed,
+        Self::NotDone,
         Self::PreconditionFailed,
         Self::ValueTooLarge,
         Self::UnsupportedMediaType,
@@ -72,6 +76,8 @@ impl Code {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::RequestTimeout => "request-timeout",
             Self::KeyExists => "key-exists",
+            Self::BatchFailed => "batch-failed",
+            Self::NotDone => "not-done",
             Self::PreconditionFailed => "precondition-failed",
             Self::ValueTooLarge => "value-too-large",
             Self::UnsupportedMediaType => "unsupported-media-type",
@@ -94,7 +100,8 @@ impl Code {
             Self::ItemNotFound | Self::RouteNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::KeyExists => StatusCode::CONFLICT,
+            Self::KeyExists | Self::BatchFailed => StatusCode::CONFLICT,
+            Self::NotDone => StatusCode::FAILED_DEPENDENCY,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::ValueTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -128,6 +135,8 @@ impl Code {
             Self::MethodNotAllowed => "The resource does not have this method",
             Self::RequestTimeout => "The body of the request did not come in time",
             Self::KeyExists => "The key exists already",
+            Self::BatchFailed => "An operation of the batch cannot be done, so none was",
+            Self::NotDone => "Another operation of the batch cannot be done, so this was not",
             Self::PreconditionFailed => "The precondition does not hold",
             Self::ValueTooLarge => "The value is too large",
             Self::UnsupportedMediaType => "The body must be application/json, and not encoded",

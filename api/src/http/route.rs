@@ -14,6 +14,7 @@ pub(crate) const UNRESERVED_ONLY: &AsciiSet = &NON_ALPHANUMERIC
 pub(crate) enum Route {
     Items,
     Item,
+    Batch,
     /// A path below the items that names none.
     BelowItems,
     Whoami,
@@ -31,6 +32,7 @@ impl Route {
     pub(crate) fn of(path: &str) -> Self {
         match path {
             "/items" | "/items/" => Self::Items,
+            "/batch" => Self::Batch,
             "/whoami" => Self::Whoami,
             "/livez" => Self::Livez,
             "/readyz" => Self::Readyz,
@@ -60,6 +62,7 @@ impl Route {
         match self {
             Self::Items => "/items/",
             Self::Item => "/items/{key}",
+            Self::Batch => "/batch",
             Self::Whoami => "/whoami",
             Self::Livez => "/livez",
             Self::Readyz => "/readyz",
@@ -78,14 +81,14 @@ impl Route {
 
     /// Whether its answers are about items.
     pub(crate) fn is_of_items(self) -> bool {
-        matches!(self, Self::Items | Self::Item)
+        matches!(self, Self::Items | Self::Item | Self::Batch)
     }
 
     /// Whether a request needs a token, where tokens are asked for.
     pub(crate) fn needs_token(self) -> bool {
         matches!(
             self,
-            Self::Items | Self::Item | Self::Whoami | Self::Metrics
+            Self::Items | Self::Item | Self::Batch | Self::Whoami | Self::Metrics
         )
     }
 
@@ -93,7 +96,7 @@ impl Route {
     pub(crate) fn is_limited(self) -> bool {
         matches!(
             self,
-            Self::Items | Self::Item | Self::BelowItems | Self::Whoami
+            Self::Items | Self::Item | Self::Batch | Self::BelowItems | Self::Whoami
         )
     }
 }

@@ -4,48 +4,43 @@ use entity::{
     ETag, Item, Time,
     read::{Cursor, ListedItem, Page},
 };
-use poem_openapi::{ApiResponse, Object, types::Example};
+use poem_openapi::{ApiResponse, Object};
 use sea_orm::entity::prelude::DateTimeUtc;
 use serde::{Deserialize, Serialize};
 
-use super::paging::Paging;
+use super::{members::seconds, paging::Paging};
 use crate::http::{JsonText, Reservation, Route};
 
 /// An item to create.
 #[derive(Debug, Deserialize, Object)]
 #[serde(deny_unknown_fields)]
-#[oai(example, deny_unknown_fields)]
+#[oai(deny_unknown_fields)]
 pub(super) struct NewItem {
     /// 1 to 512 bytes of UTF-8 without control characters, and neither `.` nor `..`.
     pub key: String,
     /// UTF-8 text without U+0000.
     pub value: String,
-}
-
-impl Example for NewItem {
-    fn example() -> Self {
-        Self {
-            key: "greeting".to_owned(),
-            value: "hello".to_owned(),
-        }
-    }
+    /// Seconds until the item expires, by the database's clock, from 1 to 3 153 600 000.
+    #[serde(default, deserialize_with = "seconds")]
+    pub ttl: Option<u64>,
+    /// When the item expires: RFC 3339. Not together with `ttl`; without either it never does.
+    #[serde(default)]
+    pub expires_at: Option<String>,
 }
 
 /// The new value of an item.
 #[derive(Debug, Deserialize, Object)]
 #[serde(deny_unknown_fields)]
-#[oai(example, deny_unknown_fields)]
+#[oai(deny_unknown_fields)]
 pub(super) struct NewValue {
     /// UTF-8 text without U+0000.
     pub value: String,
-}
-
-impl Example for NewValue {
-    fn example() -> Self {
-        Self {
-            value: "hello again".to_owned(),
-        }
-    }
+    /// Seconds until the item expires, by the database's clock, from 1 to 3 153 600 000.
+    #[serde(default, deserialize_with = "seconds")]
+    pub ttl: Option<u64>,
+    /// When the item expires: RFC 3339. Not together with `ttl`; without either, and without `keep_ttl`, it never does.
+    #[serde(default)]
+    pub expires_at: Option<String>,
 }
 
 /// An item.
@@ -64,6 +59,9 @@ pub struct ItemBody {
     /// RFC 3339, UTC, microseconds.
     #[serde(serialize_with = "microseconds")]
     pub updated_at: DateTimeUtc,
+    /// From then on the item is gone: RFC 3339, UTC, microseconds; `null`: never.
+    #[serde(serialize_with = "microseconds_or_never")]
+    pub expires_at: Option<DateTimeUtc>,
 }
 
 /// An item on a page.
@@ -85,6 +83,9 @@ pub struct ListedItemBody {
     /// RFC 3339, UTC, microseconds.
     #[serde(serialize_with = "microseconds")]
     pub updated_at: DateTimeUtc,
+    /// From then on the item is gone: RFC 3339, UTC, microseconds; `null`: never.
+    #[serde(serialize_with = "microseconds_or_never")]
+    pub expires_at: Option<DateTimeUtc>,
 }
 
 /// A page of items.
@@ -124,6 +125,16 @@ fn microseconds<S: serde::Serializer>(time: &DateTimeUtc, to: S) -> Result<S::Ok
     to.collect_str(&Time::from(*time))
 }
 
+fn microseconds_or_never<S: serde::Serializer>(
+    time: &Option<DateTimeUtc>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => microseconds(time, to),
+        None => to.serialize_none(),
+    }
+}
+
 impl From<Item> for ItemBody {
     fn from(item: Item) -> Self {
         Self {
@@ -131,6 +142,7 @@ impl From<Item> for ItemBody {
             etag: item.etag().to_string(),
             created_at: item.created_at.into(),
             updated_at: item.updated_at.into(),
+            expires_at: item.expires_at.map(Into::into),
             key: item.key,
             value: item.value,
         }
@@ -146,6 +158,7 @@ impl From<ListedItem> for ListedItemBody {
             etag: item.etag.to_string(),
             created_at: item.created_at.into(),
             updated_at: item.updated_at.into(),
+            expires_at: item.expires_at.map(Into::into),
         }
     }
 }

@@ -1,12 +1,17 @@
-//! The five operations on items. Each handler reads its parameters, calls the store and maps the outcome.
+//! The operations on items. Each handler reads its parameters, calls the store and maps the outcome.
 //!
-//! - `parameters`, and what the bodies hold (`answers`).
+//! - `parameters`, and what the bodies hold (`answers`); `expiring`: what of them says when an item expires;
+//!   `members`: how some of them are read.
 //! - `item_reads`: single items. `paging`, `page_reads` and `page_text`: the pages of a list. Both in bounded
 //!   memory.
+//! - `batch`: many operations in one request.
 //! - `operations`: which problems each can answer; `problems`: those that only items have.
 
 mod answers;
+mod batch;
+mod expiring;
 mod item_reads;
+mod members;
 mod operations;
 mod page_reads;
 mod page_text;
@@ -18,13 +23,14 @@ use entity::{
     Key, Precondition, Prefix, Value,
     read::Listing,
     token::Access,
-    write::{Action, Outcome, Write},
+    write::{Action, Expiry, Outcome, Write},
 };
 use poem::web::Data;
 use poem_openapi::OpenApi;
 
 use self::{
     answers::{Created, Deleted, Found, Listed, NewItem, NewValue, Stored},
+    expiring::expiry,
     item_reads::ItemReads,
     operations::{CreateItem, DeleteItem, GetItem, ListItems, Tag, UpdateItem},
     page_reads::PageReads,
@@ -33,6 +39,8 @@ use self::{
     parameters::{Count, IfMatch, IfNoneMatch, PageNumber, PageSize, Walk},
 };
 pub(crate) use self::{
+    batch::{ItemBatches, MOST_BODY_BYTES, not_done},
+    expiring::MOST_SECONDS,
     operations::OPERATIONS,
     parameters::key_schema,
     problems::{item_not_found, key_exists, precondition_failed},
@@ -78,14 +86,21 @@ impl Items {
         Data(granted): Data<&Granted>,
         body: Json<NewItem>,
     ) -> Result<Created, Failed<CreateItem>> {
-        let NewItem { key, value } = body.document;
+        let NewItem {
+            key,
+            value,
+            ttl,
+            expires_at,
+        } = body.document;
         let key = Key::new(key).map_err(Problem::from)?;
         let value = self.value(value)?;
+        let expiry = expiry(ttl, expires_at.as_deref(), false)?;
         granted.check_key(Access::Write, &key)?;
         let change = Write {
             key,
             action: Action::Create(value),
             precondition: Precondition::default(),
+            expiry,
         };
         let (kept, memory) = shared(body.memory);
         match self.store.write(change, kept, arrival.deadline).await? {
@@ -131,6 +146,11 @@ impl Items {
     /// `If-None-Match: *` creates only. `If-Match` with the tag one has read makes it a
     /// compare-and-set.
     #[oai(path = "/items/:key", method = "put")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a parameter of the document"
+    )]
+    // Long: each parameter is described.
     async fn update_item(
         &self,
         Data(arrival): Data<&Arrival>,
@@ -140,6 +160,9 @@ impl Items {
         /// Create the item if the key does not exist.
         #[oai(name = "upsert")]
         Param(upsert): Param<bool>,
+        /// Let the item expire as it would have, instead of never.
+        #[oai(name = "keep_ttl")]
+        Param(keep_ttl): Param<bool>,
         /// Write only if the item has one of these tags (`"17-3"`); `*`: if it exists.
         #[oai(name = "If-Match")]
         Param(if_match): Param<IfMatch>,
@@ -148,17 +171,21 @@ impl Items {
         Param(if_none_match): Param<IfNoneMatch>,
         body: Json<NewValue>,
     ) -> Result<Stored, Failed<UpdateItem>> {
-        let value = self.value(body.document.value)?;
+        let NewValue {
+            value,
+            ttl,
+            expires_at,
+        } = body.document;
+        let value = self.value(value)?;
         let precondition = precondition(if_match, if_none_match);
-        let action = if upsert || precondition.wants_absent() {
-            Action::Upsert(value)
-        } else {
-            Action::Update(value)
-        };
         let change = Write {
             key,
-            action,
+            action: match upsert || precondition.wants_absent() {
+                true => Action::Upsert(value),
+                false => Action::Update(value),
+            },
             precondition,
+            expiry: expiry(ttl, expires_at.as_deref(), keep_ttl)?,
         };
         let (kept, memory) = shared(body.memory);
         match self.store.write(change, kept, arrival.deadline).await? {
@@ -191,6 +218,7 @@ impl Items {
             key,
             action: Action::Delete,
             precondition: precondition(if_match, if_none_match),
+            expiry: Expiry::Never,
         };
         match self.store.write(change, None, arrival.deadline).await? {
             Outcome::Deleted => Ok(Deleted::Deleted),

@@ -51,6 +51,11 @@ operations! {
         MisdirectedRequest, RateLimited, Internal, DatabaseRefused, DatabaseUnavailable, Overloaded,
         OutcomeUnknown
     ]
+    Batch Batch POST "batch" [
+        InvalidRequest, InvalidKey, InvalidValue, Unauthenticated, Forbidden, RequestTimeout, BatchFailed,
+        ValueTooLarge, UnsupportedMediaType, MisdirectedRequest, RateLimited, Internal, DatabaseRefused,
+        DatabaseUnavailable, Overloaded, OutcomeUnknown
+    ]
     ListItems Items GET "list_items" [
         InvalidRequest, Unauthenticated, Forbidden, MisdirectedRequest, RateLimited, Internal,
         DatabaseRefused, DatabaseUnavailable, Overloaded

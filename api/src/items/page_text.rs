@@ -5,7 +5,7 @@ use entity::read::{Cursor, ListedItem, Page, Start};
 
 use super::{answers::PageBody, paging::PageRequest};
 use crate::{
-    http::{Reservation, json_length, json_of_length, json_within},
+    http::{Reservation, json_about, json_length, json_of_length, json_within},
     store::Counted,
 };
 
@@ -83,8 +83,7 @@ impl PageText {
         let (size, next) = (PageBytes::of(&page), page.next.clone());
         let (total, outdated) = total(&page, counted, &request.listing.start);
         let body = PageBody::new(page, total, &request.paging, request.listing.limit);
-        let text = json_within(&body, size.usual_text)
-            .unwrap_or_else(|| json_of_length(&body, json_length(&body)));
+        let text = json_about(&body, size.usual_text);
         let need = PageNeed::with_text(&size, text.len());
         let text = Self {
             text: text.into(),
@@ -166,6 +165,7 @@ mod tests {
             etag: ETag { id: 1, version: 1 },
             created_at: DateTimeUtc::UNIX_EPOCH.into(),
             updated_at: DateTimeUtc::UNIX_EPOCH.into(),
+            expires_at: None,
         };
         Page {
             items: vec![item; items],

@@ -3,11 +3,14 @@
 use poem_openapi::{ContactObject, ExtraHeader, LicenseObject, OpenApiService};
 use serde_json::{Map, Value, json};
 
-use super::examples::example;
+use super::{
+    describe_batch::describe_batch, describe_schemas::describe_schemas, examples::example,
+    json_members::members,
+};
 use crate::{
     auth::{WHOAMI, Whoami},
     http::{Code, Described, IDENTITY},
-    items::{Items, OPERATIONS, key_schema},
+    items::{ItemBatches, Items, OPERATIONS},
     rate_limit::Quota,
 };
 
@@ -56,13 +59,16 @@ pub(crate) struct DocumentSettings {
 }
 
 /// All operations.
-pub(crate) type Operations = (Items, Whoami);
+pub(crate) type Operations = (Items, ItemBatches, Whoami);
 
 /// The operations with their description.
-pub(crate) fn service(items: Items, settings: DocumentSettings) -> OpenApiService<Operations, ()> {
+pub(crate) fn service(
+    operations: Operations,
+    settings: DocumentSettings,
+) -> OpenApiService<Operations, ()> {
     let header = |name: &str, description: &str| ExtraHeader::new(name).description(description);
     let quota = described(settings.quota);
-    OpenApiService::new((items, Whoami), "kvd", env!("CARGO_PKG_VERSION"))
+    OpenApiService::new(operations, "kvd", env!("CARGO_PKG_VERSION"))
         .description(format!("{DESCRIPTION}\n\n{quota}"))
         .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/"))
         .contact(ContactObject::new().name("Whoever runs this kvd"))
@@ -95,7 +101,7 @@ fn described(quota: Option<Quota>) -> String {
     match quota {
         None => "There is no limit of requests.".to_owned(),
         Some(Quota { limit, window }) => format!(
-            "At most {limit} requests of one client to `/items` and below, and to `/whoami`, in any {} seconds.",
+            "At most {limit} requests of one client to `/items` and below, to `/batch`, and to `/whoami`, in any {} seconds.",
             window.as_secs()
         ),
     }
@@ -133,6 +139,7 @@ pub(super) fn document(
     });
     describe_schemas(&mut document["components"]["schemas"]);
     limit_values(&mut document, settings.max_value_bytes);
+    describe_batch(&mut document);
     standardise_formats(&mut document);
     // Else the order depends on what else is built.
     document.sort_all_objects();
@@ -141,10 +148,6 @@ pub(super) fn document(
 
 fn described_operations() -> impl Iterator<Item = &'static Described> {
     OPERATIONS.iter().chain([&WHOAMI])
-}
-
-fn members(object: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
-    object.as_object_mut().into_iter().flatten()
 }
 
 /// The framework drops the slash at the end of a path.
@@ -222,7 +225,7 @@ fn examples(codes: &[Code], status: &str) -> Value {
 /// The limit of values as it is set. As the rule of keys it is one of bytes, so the schema alone does
 /// not say it.
 fn limit_values(document: &mut Value, most: usize) {
-    for body in ["NewItem", "NewValue"] {
+    for body in ["NewItem", "NewValue", "Operation"] {
         let value = &mut document["components"]["schemas"][body]["properties"]["value"];
         value["description"] = format!("UTF-8 text without U+0000, at most {most} bytes.").into();
         value["maxLength"] = most.into();
@@ -233,60 +236,6 @@ fn limit_values(document: &mut Value, most: usize) {
             body["description"] = format!("A value has at most {most} bytes.").into();
         }
     }
-}
-
-/// The rules of keys and values, members that are `null`, and examples.
-fn describe_schemas(schemas: &mut Value) {
-    let key = serde_json::to_value(key_schema()).expect("a schema is JSON");
-    for (name, rule) in key.as_object().into_iter().flatten() {
-        schemas["NewItem"]["properties"]["key"][name] = rule.clone();
-    }
-    for body in ["NewItem", "NewValue"] {
-        schemas[body]["additionalProperties"] = false.into();
-        schemas[body]["properties"]["value"]["pattern"] = r"^[^\u0000]*$".into();
-    }
-    let problem = &mut schemas["Problem"]["properties"];
-    problem["code"]["enum"] = Code::ALL.map(Code::as_str).into();
-    problem["type"]["format"] = "uri-reference".into();
-
-    let nullable = ["total", "page", "total_pages", "next_cursor"];
-    for member in nullable {
-        schemas["Page"]["properties"][member]["nullable"] = true.into();
-    }
-    let required = ["items", "page_size"].into_iter().chain(nullable);
-    schemas["Page"]["required"] = required.collect();
-    describe_identity(&mut schemas["Identity"]);
-
-    let item = json!({
-        "key": "greeting",
-        "value": "hello",
-        "version": 3,
-        "etag": "17-3",
-        "created_at": "2026-01-31T09:30:00.123456Z",
-        "updated_at": "2026-01-31T09:30:00.123456Z",
-    });
-    schemas["Page"]["example"] = json!({
-        "items": [item],
-        "total": 1,
-        "page": 1,
-        "page_size": 10,
-        "total_pages": 1,
-        "next_cursor": null,
-    });
-    schemas["ListedItem"]["example"] = item.clone();
-    schemas["Item"]["example"] = item;
-}
-
-fn describe_identity(identity: &mut Value) {
-    for member in ["name", "expires_at"] {
-        identity["properties"][member]["nullable"] = true.into();
-    }
-    identity["required"] = json!(["name", "rules", "expires_at"]);
-    identity["example"] = json!({
-        "name": "app-reader",
-        "rules": [{ "prefix": "app/", "access": "read" }],
-        "expires_at": "2027-01-31T09:30:00.000000Z",
-    });
 }
 
 /// The framework's formats of unsigned numbers are its own invention.
@@ -323,7 +272,8 @@ mod tests {
             max_value_bytes: 262_144,
             time: RequestTime(Duration::from_secs(5)),
         };
-        let store = Store::new(&settings, &Metrics::new(), log_failure).unwrap();
+        let metrics = Metrics::new();
+        let store = Store::new(&settings, &metrics, log_failure).unwrap();
         let described = DocumentSettings {
             quota: Some(Quota {
                 limit: 60,
@@ -332,8 +282,9 @@ mod tests {
             max_value_bytes: settings.max_value_bytes,
         };
         let memory = MemoryBudget::new(0, Duration::ZERO);
-        let items = Items::new(store, memory, &settings);
-        document(&service(items, described), described)
+        let items = Items::new(store.clone(), memory.clone(), &settings);
+        let batches = ItemBatches::new(store, memory, &settings, &metrics);
+        document(&service((items, batches, Whoami), described), described)
     }
 
     #[test]

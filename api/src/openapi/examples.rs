@@ -8,7 +8,7 @@ use poem::http::Method;
 use crate::{
     auth::{forbidden, unauthenticated},
     http::{Code, Problem, method_not_allowed, misdirected, problem_of},
-    items::{item_not_found, key_exists, precondition_failed},
+    items::{item_not_found, key_exists, not_done, precondition_failed},
     rate_limit::{Quota, rate_limited},
     store::Error,
 };
@@ -20,6 +20,12 @@ pub(super) fn example(code: Code) -> Problem {
         Code::ItemNotFound => return item_not_found(),
         Code::RouteNotFound => return Problem::route_not_found(),
         Code::KeyExists => return key_exists(),
+        Code::BatchFailed => {
+            let results = [not_done(), key_exists()].map(Into::into);
+            let detail = "operations[1] cannot be done; nothing was written.";
+            return Problem::new(code, detail).with_results(results.into());
+        }
+        Code::NotDone => return not_done(),
         Code::PreconditionFailed => return precondition_failed(Some(ETag { id: 17, version: 4 })),
         Code::RateLimited => {
             let window = Duration::from_mins(1);

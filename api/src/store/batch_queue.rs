@@ -46,10 +46,10 @@ impl<C: Call> BatchQueue<C> {
         }
     }
 
-    /// Takes a new call, and returns what is to be sent now, if anything.
-    pub(super) fn add(&self, call: C) -> Option<Batch<C>> {
+    /// Takes new calls, and returns what is to be sent now, if anything.
+    pub(super) fn add(&self, calls: impl IntoIterator<Item = C>) -> Option<Batch<C>> {
         let state = &mut *self.state();
-        state.waiting.push_back(call);
+        state.waiting.extend(calls);
         state.under_way.note_waiting(state.waiting.len());
         self.next(state, Instant::now())
     }
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn what_arrives_meanwhile_is_the_next_batch() {
         let queue = queue();
-        let first = queue.add(Put("a", 1)).unwrap();
+        let first = queue.add([Put("a", 1)]).unwrap();
         for key in ["b", "c", "d", "e"] {
             queue.state().waiting.push_back(Put(key, 1));
         }
@@ -223,22 +223,34 @@ mod tests {
         let third = queue.ended(&second.unwrap());
         assert_eq!(keys(third.as_ref()), ["e"]);
         assert!(queue.ended(&third.unwrap()).is_none());
-        assert!(queue.add(Put("f", 1)).is_some(), "nothing is under way");
+        assert!(queue.add([Put("f", 1)]).is_some(), "nothing is under way");
+    }
+
+    #[test]
+    fn what_is_added_together_goes_together() {
+        let queue = queue();
+        let puts = |keys: [&'static str; 3]| keys.map(|key| Put(key, 1));
+        let first = queue.add(puts(["a", "b", "c"]));
+        assert_eq!(keys(first.as_ref()), ["a", "b", "c"]);
+        assert!(queue.add(puts(["d", "e", "f"])).is_none());
+        assert!(queue.add([]).is_none());
+        let second = queue.ended(&first.unwrap());
+        assert_eq!(keys(second.as_ref()), ["d", "e", "f"]);
     }
 
     #[test]
     fn enough_that_wait_go_out_beside_the_first() {
         let queue = queue_of(2);
-        let first = queue.add(Put("a", 1)).unwrap();
-        assert!(queue.add(Put("b", 1)).is_none(), "one is not enough");
-        let second = queue.add(Put("c", 1));
+        let first = queue.add([Put("a", 1)]).unwrap();
+        assert!(queue.add([Put("b", 1)]).is_none(), "one is not enough");
+        let second = queue.add([Put("c", 1)]);
         assert_eq!(keys(second.as_ref()), ["b", "c"]);
         for key in ["d", "e", "f"] {
-            assert!(queue.add(Put(key, 1)).is_none(), "two are under way");
+            assert!(queue.add([Put(key, 1)]).is_none(), "two are under way");
         }
         let third = queue.ended(&first);
         assert_eq!(keys(third.as_ref()), ["d", "e", "f"]);
-        assert!(queue.add(Put("g", 1)).is_none());
+        assert!(queue.add([Put("g", 1)]).is_none());
         assert!(queue.ended(&second.unwrap()).is_none(), "one is not enough");
         assert_eq!(keys(queue.ended(&third.unwrap()).as_ref()), ["g"]);
     }
@@ -255,7 +267,7 @@ mod tests {
         });
         let mut under_way: VecDeque<_> = keys
             .iter()
-            .filter_map(|key| queue.add(Put(key, 1)))
+            .filter_map(|key| queue.add([Put(key, 1)]))
             .collect();
         let mut sizes = Vec::new();
         // Whoever is answered calls again.
@@ -267,7 +279,7 @@ mod tests {
                 ended
                     .calls
                     .iter()
-                    .filter_map(|put| queue.add(Put(put.0, 1))),
+                    .filter_map(|put| queue.add([Put(put.0, 1)])),
             );
         }
         assert_eq!(sizes[16..], [4, 4, 4, 4], "{sizes:?}");
@@ -276,7 +288,7 @@ mod tests {
     #[test]
     fn a_key_is_in_one_batch_at_a_time_and_in_it_once() {
         let (queue, begun) = (queue(), Instant::now());
-        let first = queue.add(Put("a", 1)).unwrap();
+        let first = queue.add([Put("a", 1)]).unwrap();
         for key in ["a", "b", "b"] {
             queue.state().waiting.push_back(Put(key, 1));
         }
@@ -291,7 +303,7 @@ mod tests {
     #[test]
     fn a_late_batch_holds_up_no_other_until_there_are_too_many() {
         let (queue, begun) = (queue(), Instant::now());
-        let _dead = queue.add(Put("a", 1)).unwrap();
+        let _dead = queue.add([Put("a", 1)]).unwrap();
         for key in ["b", "c"] {
             queue.state().waiting.push_back(Put(key, 1));
         }
@@ -305,9 +317,9 @@ mod tests {
     #[test]
     fn what_is_taken_back_is_not_sent() {
         let queue = queue();
-        let first = queue.add(Put("a", 1)).unwrap();
+        let first = queue.add([Put("a", 1)]).unwrap();
         for key in ["b", "c", "b"] {
-            assert!(queue.add(Put(key, 1)).is_none());
+            assert!(queue.add([Put(key, 1)]).is_none());
         }
         assert_eq!(queue.take_back(|put| put.0 == "b").len(), 2);
         assert_eq!(keys(queue.ended(&first).as_ref()), ["c"]);
@@ -316,7 +328,7 @@ mod tests {
     #[test]
     fn a_batch_is_bounded_in_bytes_and_never_empty() {
         let queue = queue();
-        let first = queue.add(Put("a", 100)).unwrap();
+        let first = queue.add([Put("a", 100)]).unwrap();
         for key in ["b", "c"] {
             queue.state().waiting.push_back(Put(key, 6));
         }
@@ -329,7 +341,7 @@ mod tests {
         // Also one that begins to watch when it is late already.
         for pause in [Duration::ZERO, LATE] {
             let queue = queue();
-            let first = queue.add(Put("a", 1)).unwrap();
+            let first = queue.add([Put("a", 1)]).unwrap();
             assert!(first.unwatched);
             queue.state().waiting.push_back(Put("b", 1));
             thread::sleep(pause);
@@ -340,7 +352,7 @@ mod tests {
             assert_eq!(keys(Some(&beside)), ["b"]);
             assert!(!beside.unwatched);
             assert!(queue.ended(&first).is_none() && queue.ended(&beside).is_none());
-            let next = queue.add(Put("c", 1)).unwrap();
+            let next = queue.add([Put("c", 1)]).unwrap();
             assert!(next.unwatched, "nothing was under way any more");
         }
     }
@@ -349,7 +361,7 @@ mod tests {
     fn every_batch_is_watched_until_it_is_late() {
         let (queue, begun) = (queue(), Instant::now());
         let oldest = || queue.state().under_way.sent().next().unwrap();
-        let first = queue.add(Put("a", 1)).unwrap();
+        let first = queue.add([Put("a", 1)]).unwrap();
         let sent = oldest();
         assert_eq!(queue.next_late(begun), Some(sent + LATE));
         queue.state().waiting.push_back(Put("b", 1));
@@ -359,6 +371,6 @@ mod tests {
         assert_eq!(queue.next_late(begun), Some(sent + LATE));
         assert_eq!(queue.next_late(sent + LATE), None);
         assert!(queue.ended(&second).is_none());
-        assert!(queue.add(Put("c", 1)).unwrap().unwatched);
+        assert!(queue.add([Put("c", 1)]).unwrap().unwatched);
     }
 }

@@ -52,9 +52,9 @@ impl<W: Work> Batcher<W> {
         }))
     }
 
-    /// Has one more call done, at once or with the next batch.
-    pub(super) fn submit(&self, call: W::Call) {
-        if let Some(batch) = self.0.queue.add(call) {
+    /// Has more calls done, at once or with the next batch.
+    pub(super) fn submit(&self, calls: impl IntoIterator<Item = W::Call>) {
+        if let Some(batch) = self.0.queue.add(calls) {
             self.start(batch);
         }
     }
@@ -159,7 +159,7 @@ mod tests {
         let batcher = Batcher::new(limits, sizes.unwrap(), work);
         let submit = |number| {
             let (answer, told) = oneshot::channel();
-            batcher.submit(Number(number, answer));
+            batcher.submit([Number(number, answer)]);
             told
         };
         let first = submit(1);

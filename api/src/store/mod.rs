@@ -4,11 +4,13 @@
 //! - `sessions` is what all calls go through; `reply`: how they are answered; `outage`: whether the
 //!   database is there.
 //! - `reads` and `writes` send together, by one `batcher`, what arrives together. `lone_writes` sends
-//!   a write alone, in the queue of its key (`key_queues`).
+//!   a write alone, in the queue of its key (`key_queues`); where only one may write, in turn (`write_turns`).
+//!   An `atomic_batch` goes alone too, and waits in no queue. `removal` removes what has expired.
 //! - Lists, and the `counts` of their items, are `shared_reads`, which have their turn one after the other
 //!   (`list_turns`).
 //! - `settings` divides the time of a request; `metrics`: the instruments of all this.
 
+mod atomic_batch;
 mod batch;
 mod batch_queue;
 mod batcher;
@@ -20,17 +22,19 @@ mod lone_writes;
 mod metrics;
 mod outage;
 mod reads;
+mod removal;
 mod reply;
 mod sessions;
 mod settings;
 mod shared_reads;
 mod under_way;
+mod write_turns;
 mod writes;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use database::{Failure, Session};
-use entity::write::{Outcome, Write};
+use entity::write::{Atomic, KeyOperation, Outcome, Write};
 use migration::{MissingRight, NeededTable, Right, missing_rights, unless_read_only};
 use sea_orm::DbErr;
 use tokio::time::Instant;
@@ -46,7 +50,7 @@ pub(crate) use self::{
     settings::{RequestTime, StoreSettings},
     shared_reads::{Asker, SharedReads, unless_all_turned_away},
 };
-use self::{metrics::BatchSizes, writes::Writes};
+use self::{metrics::BatchSizes, removal::Removal, write_turns::WriteTurns, writes::Writes};
 use crate::telemetry::{Metrics, within_request};
 
 #[derive(Clone)]
@@ -56,6 +60,7 @@ pub(crate) struct Store {
     list_turns: Arc<ListTurns>,
     counts: Counts,
     writes: Writes,
+    removal: Removal,
 }
 
 impl Store {
@@ -73,7 +78,9 @@ impl Store {
         let reads = Reads::new(sessions.clone(), settings, sizes.reads);
         let list_turns = Arc::new(ListTurns::new(settings));
         let counts = Counts::new(sessions.clone(), list_turns.clone(), sizes.counts);
-        let writes = Writes::new(sessions.clone(), settings, sizes.writes);
+        let turns = WriteTurns::new(settings.url.engine());
+        let writes = Writes::new(sessions.clone(), turns.clone(), settings, sizes.writes);
+        let removal = Removal::new(sessions.clone(), turns, metrics);
         metrics::watch(metrics, &sessions, &writes);
         Ok(Self {
             sessions,
@@ -81,6 +88,7 @@ impl Store {
             list_turns,
             counts,
             writes,
+            removal,
         })
     }
 
@@ -114,6 +122,34 @@ impl Store {
         self.writes.write(write, memory, deadline).await
     }
 
+    /// The same for each of several writes, of different keys. Each keeps what `memory` gives it.
+    pub(crate) async fn write_each(
+        &self,
+        writes: Vec<Write>,
+        memory: impl FnMut() -> Option<KeptMemory>,
+        deadline: Instant,
+    ) -> Vec<Result<Outcome, Error>> {
+        self.writes.write_each(writes, memory, deadline).await
+    }
+
+    /// Does all of the operations, which are of different keys, or none. A value of more than `most_value_bytes` bytes
+    /// is not read.
+    ///
+    /// # Errors
+    /// Of all of them: as of one write.
+    pub(crate) async fn write_atomically(
+        &self,
+        operations: Arc<Vec<KeyOperation>>,
+        most_value_bytes: usize,
+        memory: Option<KeptMemory>,
+        deadline: Instant,
+    ) -> Result<Atomic, Error> {
+        let writes = &self.writes;
+        writes
+            .write_atomically(operations, most_value_bytes, memory, deadline)
+            .await
+    }
+
     /// What the database lacks, and if tokens are asked for lacks for these; asked for also while many calls wait.
     ///
     /// # Errors
@@ -128,6 +164,11 @@ impl Store {
             }));
         };
         self.sessions.call_unbounded(deadline, ask).await
+    }
+
+    /// Removes what has expired, for ever.
+    pub(crate) async fn remove_expired(&self) -> Infallible {
+        self.removal.clone().run().await
     }
 
     /// Waits until all sessions are given back, and ends them.

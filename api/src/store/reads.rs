@@ -83,8 +83,23 @@ impl Reads {
         key: Key,
         deadline: Instant,
     ) -> Result<Option<FoundItem>, Error> {
-        let submit = |reply| self.batcher.submit(Lookup { key, reply });
+        let submit = |reply| self.batcher.submit([Lookup { key, reply }]);
         self.sessions.call(deadline, submit).await
+    }
+
+    /// The same for each of several keys.
+    pub(crate) async fn find_each(
+        &self,
+        keys: Vec<Key>,
+        deadline: Instant,
+    ) -> Vec<Result<Option<FoundItem>, Error>> {
+        let lookup = |(key, reply)| Lookup { key, reply };
+        let count = keys.len();
+        let submit = |replies: Vec<_>| {
+            let lookups = keys.into_iter().zip(replies).map(lookup);
+            self.batcher.submit(lookups);
+        };
+        self.sessions.call_each(deadline, count, submit).await
     }
 
     /// The item of a key, with its value unless that has become larger than this. The call keeps `memory`

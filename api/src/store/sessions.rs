@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     error::Error,
     outage::Outage,
-    reply::{LogUnheard, Reply},
+    reply::{Incoming, LogUnheard, Reply},
     settings::{RequestTime, StoreSettings},
 };
 
@@ -43,6 +43,8 @@ pub(crate) struct Sessions {
     time: RequestTime,
     outage: Outage,
     calls: Arc<Semaphore>,
+    /// For calls that come several at once.
+    batched_calls: Arc<Semaphore>,
     most_calls: usize,
     log_unheard: LogUnheard,
 }
@@ -58,6 +60,7 @@ impl Sessions {
             time: settings.time,
             outage: Outage::default(),
             calls: Arc::new(Semaphore::new(most_calls)),
+            batched_calls: Arc::new(Semaphore::new(most_calls)),
             most_calls,
             log_unheard,
         })
@@ -90,6 +93,30 @@ impl Sessions {
         self.answer(deadline, None, submit).await
     }
 
+    /// Does the same for several calls, each of which has an answer of its own. They wait until all of them are let in,
+    /// beside calls that come alone, which do not wait for that.
+    pub(crate) async fn call_each<T>(
+        &self,
+        deadline: Instant,
+        count: usize,
+        submit: impl FnOnce(Vec<Reply<T>>),
+    ) -> Vec<Result<T, Error>> {
+        let all = u32::try_from(count).unwrap_or(u32::MAX);
+        let last = deadline - self.time.after_waiting();
+        let permits = self.batched_calls.clone().acquire_many_owned(all);
+        let Ok(Ok(mut permits)) = timeout_at(last, permits).await else {
+            return (0..count).map(|_| Err(Error::Overloaded)).collect();
+        };
+        let replies = (0..count).map(|_| Reply::new(deadline, permits.split(1), self.log_unheard));
+        let (replies, incoming): (Vec<_>, Vec<_>) = replies.unzip();
+        submit(replies);
+        let mut answers = Vec::with_capacity(count);
+        for answer in incoming {
+            answers.push(heard(deadline, answer).await);
+        }
+        answers
+    }
+
     async fn answer<T>(
         &self,
         deadline: Instant,
@@ -98,11 +125,7 @@ impl Sessions {
     ) -> Result<T, Error> {
         let (reply, answer) = Reply::new(deadline, permit, self.log_unheard);
         submit(reply);
-        match timeout_at(deadline, answer).await {
-            Ok(Ok(answer)) => answer.map_err(|unheard| unheard.heard()),
-            Ok(Err(_)) => Err(Error::Lost),
-            Err(_) => Err(Error::Silent),
-        }
+        heard(deadline, answer).await
     }
 
     /// Reads, and again, a few times, if the session turned out to be broken, or while another session
@@ -169,6 +192,12 @@ impl Sessions {
         }
     }
 
+    /// After a look that was sound and that nobody asked for.
+    pub(super) fn put_back_unused(&self, session: PooledSession) {
+        self.outage.answered();
+        session.give_back_unused();
+    }
+
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -187,7 +216,17 @@ impl Sessions {
 
     /// The calls that were let in and have no answer yet.
     pub(crate) fn calls(&self) -> usize {
-        self.most_calls - self.calls.available_permits()
+        let available = |calls: &Semaphore| self.most_calls - calls.available_permits();
+        available(&self.calls) + available(&self.batched_calls)
+    }
+}
+
+/// The answer, if it comes in time.
+async fn heard<T>(deadline: Instant, answer: Incoming<T>) -> Result<T, Error> {
+    match timeout_at(deadline, answer).await {
+        Ok(Ok(answer)) => answer.map_err(|unheard| unheard.heard()),
+        Ok(Err(_)) => Err(Error::Lost),
+        Err(_) => Err(Error::Silent),
     }
 }
 

@@ -15,18 +15,21 @@ use std::{
 use database::{Engine, Failure, PooledSession};
 use entity::{
     Key,
-    write::{Claim, Done, Outcome, Write, WriteError, write_together},
+    write::{Atomic, Claim, Done, KeyOperation, Outcome, Write, WriteError, write_together},
 };
 use prometheus::Histogram;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    atomic_batch::AtomicBatch,
     batch::{Call, Limits},
     batcher::{Batcher, Work},
     error::Error,
-    lone_writes::{Change, Gaps, KeptMemory, LoneWrites, failure_of},
+    lone_writes::{Change, Gaps, KeptMemory, LoneWrites, WritingCall, failure_of},
+    reply::Reply,
     sessions::{Sessions, silent},
     settings::StoreSettings,
+    write_turns::WriteTurns,
 };
 
 /// The most writes of one statement.
@@ -54,7 +57,12 @@ impl Call for Change {
 }
 
 impl Writes {
-    pub(super) fn new(sessions: Arc<Sessions>, settings: &StoreSettings, sizes: Histogram) -> Self {
+    pub(super) fn new(
+        sessions: Arc<Sessions>,
+        turns: WriteTurns,
+        settings: &StoreSettings,
+        sizes: Histogram,
+    ) -> Self {
         let engine = settings.url.engine();
         let connections = settings.connections as usize;
         let limits = Limits {
@@ -68,11 +76,12 @@ impl Writes {
             at_once: 2,
             beside: None,
         };
-        let alone = LoneWrites::new(sessions.clone(), engine, connections);
+        let alone = LoneWrites::new(sessions.clone(), turns.clone(), engine, connections);
         let all_locked = Arc::new(AtomicBool::new(false));
         let commit = Commit {
             sessions: sessions.clone(),
             alone: alone.clone(),
+            turns,
             locks_all: engine == Engine::Sqlite,
             all_locked: all_locked.clone(),
         };
@@ -97,29 +106,97 @@ impl Writes {
     ) -> Result<Outcome, Error> {
         let claim = Arc::new(Claim::new());
         let submit = |reply| {
-            let mut change = Change {
+            let call = self.call(claim.clone(), reply, memory, deadline);
+            self.submit([Change { write, call }]);
+        };
+        let answer = self.sessions.call(deadline, submit).await;
+        told(answer, &claim)
+    }
+
+    /// The same for each of several writes, of different keys.
+    pub(super) async fn write_each(
+        &self,
+        writes: Vec<Write>,
+        mut memory: impl FnMut() -> Option<KeptMemory>,
+        deadline: Instant,
+    ) -> Vec<Result<Outcome, Error>> {
+        let claims: Vec<Arc<Claim>> = writes.iter().map(|_| Arc::new(Claim::new())).collect();
+        let count = writes.len();
+        let submit = |replies: Vec<_>| {
+            let changes = writes.into_iter().zip(&claims).zip(replies);
+            self.submit(changes.map(|((write, claim), reply)| Change {
                 write,
-                _memory: memory,
-                claim: claim.clone(),
-                reply,
-                waits: false,
-                deadline: deadline.min(Instant::now() + self.sessions.time().lock()),
+                call: self.call(claim.clone(), reply, memory(), deadline),
+            }));
+        };
+        let answers = self.sessions.call_each(deadline, count, submit).await;
+        let answers = answers.into_iter().zip(&claims);
+        answers.map(|(answer, claim)| told(answer, claim)).collect()
+    }
+
+    /// Does all of the operations, or none. A value of more than `most_value_bytes` bytes is not read.
+    pub(super) async fn write_atomically(
+        &self,
+        operations: Arc<Vec<KeyOperation>>,
+        most_value_bytes: usize,
+        memory: Option<KeptMemory>,
+        deadline: Instant,
+    ) -> Result<Atomic, Error> {
+        let claim = Arc::new(Claim::new());
+        let submit = |reply| {
+            let call = self.call(claim.clone(), reply, memory, deadline);
+            let batch = AtomicBatch {
+                operations,
+                most_value_bytes,
             };
+            self.alone.send_all(batch, call);
+        };
+        let answer = self.sessions.call(deadline, submit).await;
+        told(answer, &claim)
+    }
+
+    fn call<T>(
+        &self,
+        claim: Arc<Claim>,
+        reply: Reply<T>,
+        memory: Option<KeptMemory>,
+        deadline: Instant,
+    ) -> WritingCall<T> {
+        WritingCall {
+            claim,
+            reply,
+            waits: false,
+            deadline: deadline.min(Instant::now() + self.sessions.time().lock()),
+            _memory: memory,
+        }
+    }
+
+    /// Has the changes committed together with others, but for those that are to go alone.
+    fn submit(&self, changes: impl IntoIterator<Item = Change>) {
+        let mut together = Vec::new();
+        for mut change in changes {
             if self.alone.has(&change.write.key) {
-                return self.alone.send(change);
+                self.alone.send(change);
+                continue;
             }
             if self.all_locked.load(Ordering::Relaxed)
-                && let Err(error) = self.alone.make_wait(&mut change)
+                && let Err(error) = self.alone.make_wait(&mut change.call)
             {
-                return change.reply.failed(error);
+                change.call.reply.failed(error);
+                continue;
             }
-            self.batcher.submit(change);
-        };
-        match self.sessions.call(deadline, submit).await {
-            Err(Error::Lost) => Err(Error::Unknown(None)),
-            Err(Error::Silent) if !claim.abandon() => Err(Error::Unknown(None)),
-            answer => answer,
+            together.push(change);
         }
+        self.batcher.submit(together);
+    }
+}
+
+/// What is told of a write that has this answer.
+fn told<T>(answer: Result<T, Error>, claim: &Claim) -> Result<T, Error> {
+    match answer {
+        Err(Error::Lost) => Err(Error::Unknown(None)),
+        Err(Error::Silent) if !claim.abandon() => Err(Error::Unknown(None)),
+        answer => answer,
     }
 }
 
@@ -127,6 +204,7 @@ impl Writes {
 struct Commit {
     sessions: Arc<Sessions>,
     alone: LoneWrites,
+    turns: WriteTurns,
     /// Whether a lock is of all keys.
     locks_all: bool,
     all_locked: Arc<AtomicBool>,
@@ -154,12 +232,13 @@ impl Work for Commit {
 impl Commit {
     /// Those that cannot be committed with the others go on alone. Returns those that wait for the lock of all keys.
     async fn send_once(&self, changes: Vec<Change>, batcher: &Batcher<Self>) -> Vec<Change> {
+        let turn = self.turns.turn().await;
         let session = match self.begin().await {
             Ok(session) => session,
             Err(error) => return fail(changes, &error),
         };
         // A request that gave up in the meantime has its answer.
-        let is_wanted = |change: &Change| !change.claim.is_abandoned();
+        let is_wanted = |change: &Change| !change.call.claim.is_abandoned();
         let changes: Vec<Change> = changes.into_iter().filter(is_wanted).collect();
         let begun = Instant::now();
         let done = self.commit(&session, &changes).await;
@@ -167,12 +246,13 @@ impl Commit {
         // Of all of them, if it is the statement's own time that was over.
         let in_time = begun.elapsed() < self.sessions.time().statement() / 2;
         self.sessions.put_back(session, failed);
+        drop(turn);
         match done {
             Ok(done) => {
                 for (change, done) in changes.into_iter().zip(done) {
                     match done {
                         Some(Ok(done)) => change.done(done),
-                        Some(Err(error)) => change.reply.failed(error.into()),
+                        Some(Err(error)) => change.call.reply.failed(error.into()),
                         None => self.alone.send_again(change),
                     }
                 }
@@ -213,17 +293,17 @@ impl Commit {
     fn still_wait(&self, changes: Vec<Change>) -> Vec<Change> {
         let mut waiting = Vec::new();
         for mut change in changes {
-            change.claim.give_back();
-            if change.reply.is_gone() {
+            change.call.claim.give_back();
+            if change.call.reply.is_gone() {
                 continue;
             }
-            let may_wait = match Instant::now() < change.deadline {
-                true => self.alone.make_wait(&mut change),
+            let may_wait = match Instant::now() < change.call.deadline {
+                true => self.alone.make_wait(&mut change.call),
                 false => Err(Error::Locked),
             };
             match may_wait {
                 Ok(()) => waiting.push(change),
-                Err(error) => change.reply.failed(error),
+                Err(error) => change.call.reply.failed(error),
             }
         }
         waiting
@@ -249,7 +329,7 @@ impl Commit {
         match changes {
             [] => Ok(Vec::new()),
             [only] => {
-                let done = self.alone.send_once(session, &only.write, &only.claim);
+                let done = self.alone.send_once(session, &only.write, &only.call.claim);
                 done.await.map(|done| vec![Some(Ok(done))])
             }
             several => {
@@ -257,7 +337,7 @@ impl Commit {
                 let done = write_together(session, &writes, || claim_all(several));
                 match timeout(self.sessions.time().0, done).await {
                     Ok(done) => done,
-                    Err(_) if several.iter().all(|change| change.claim.abandon()) => {
+                    Err(_) if several.iter().all(|change| change.call.claim.abandon()) => {
                         Err(WriteError::NotWritten(silent()))
                     }
                     Err(_) => Err(WriteError::Unknown(silent())),
@@ -269,11 +349,11 @@ impl Commit {
 
 /// Claims all of them, or none.
 fn claim_all(changes: &[Change]) -> bool {
-    let claimed = changes.iter().take_while(|change| change.claim.take());
+    let claimed = changes.iter().take_while(|change| change.call.claim.take());
     let claimed = claimed.count();
     if claimed < changes.len() {
         for change in &changes[..claimed] {
-            change.claim.give_back();
+            change.call.claim.give_back();
         }
     }
     claimed == changes.len()
@@ -307,7 +387,7 @@ fn is_of_one(failure: Failure, writes: usize, in_time: bool) -> bool {
 /// None of them is left.
 fn fail(changes: Vec<Change>, error: &Error) -> Vec<Change> {
     for change in changes {
-        change.reply.failed(error.clone());
+        change.call.reply.failed(error.clone());
     }
     Vec::new()
 }

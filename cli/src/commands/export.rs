@@ -5,24 +5,25 @@ use std::io::{self, IsTerminal, Write};
 use clap::Args;
 use entity::{
     Key, Prefix,
-    read::{self, Scan, scan},
+    read::{self, ListedItem, Scan, scan},
 };
 use futures_util::TryStreamExt;
 use indicatif::ProgressBar;
 use sea_orm::DatabaseConnection;
+use serde::Serialize;
 
 use crate::{
     arguments,
     context::Context,
     error::CliError,
-    output::{self, Format, ItemJson, buffered, for_a_person, stdout_error, write_json},
+    output::{self, Format, buffered, for_a_person, stdout_error, write_json},
     progress::{self, Wiped, Work},
 };
 
 /// Write all items as lines of JSON, as they are at one moment
 ///
-/// Each line is an object with key, value, version, created_at and updated_at, in the byte order of
-/// the keys. The import of it reads key and value.
+/// Each line is an object with key, value, version, created_at, updated_at and, if the item expires,
+/// expires_at, in the byte order of the keys. The import of it reads key, value and expires_at.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: kvctl export user/ > users.ndjson")]
 pub(crate) struct Export {
@@ -50,9 +51,7 @@ impl Export {
         let mut odd = 0_u64;
         while let Some(item) = items.try_next().await? {
             odd += u64::from(Key::new(item.key.as_str()).is_err());
-            let mut shown = ItemJson::listed(&item);
-            shown.etag = None;
-            write_json(&mut out, &shown)
+            write_json(&mut out, &ExportedItem::of(&item))
                 .and_then(|()| out.write_all(b"\n"))
                 .map_err(stdout_error)?;
             bar.0.inc(1);
@@ -65,6 +64,32 @@ impl Export {
             ));
         }
         Ok(())
+    }
+}
+
+/// A line of an export.
+#[derive(Serialize)]
+struct ExportedItem<'a> {
+    key: &'a str,
+    value: Option<&'a str>,
+    version: i64,
+    created_at: String,
+    updated_at: String,
+    /// Only where there is one: kvctl 0.1 refuses a member that it does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+impl<'a> ExportedItem<'a> {
+    fn of(item: &'a ListedItem) -> Self {
+        Self {
+            key: &item.key,
+            value: item.value.as_deref(),
+            version: item.etag.version,
+            created_at: item.created_at.to_string(),
+            updated_at: item.updated_at.to_string(),
+            expires_at: item.expires_at.map(|end| end.to_string()),
+        }
     }
 }
 

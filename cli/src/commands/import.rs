@@ -13,8 +13,8 @@ use crate::{
 
 /// Store the items of lines of JSON: all of them, or none
 ///
-/// Each line is an object with key and value, as export writes them; version, etag, created_at and
-/// updated_at are left unread. Nobody waits for an import but, for a moment at its end, who writes
+/// Each line is an object with key, value and perhaps expires_at, as export writes them; version,
+/// etag, created_at and updated_at are left unread. A line that has expired is skipped. Nobody waits for an import but, for a moment at its end, who writes
 /// one of its keys (with SQLite: who writes).
 #[derive(Debug, Args)]
 #[command(

@@ -6,7 +6,7 @@ use entity::{Key, Prefix, read};
 use serde_json::{Value, json};
 
 use crate::{
-    commands::notes::{note_found, note_odd_keys},
+    commands::notes::{note_found, note_odd_keys, note_pending_expiry},
     context::Context,
     error::CliError,
     output,
@@ -60,6 +60,10 @@ async fn item(context: &Context, key: &str) -> Result<Members, CliError> {
         ("etag", json!(item.etag().to_string())),
         ("created_at", json!(item.created_at.to_string())),
         ("updated_at", json!(item.updated_at.to_string())),
+        (
+            "expires_at",
+            json!(item.expires_at.map(|end| end.to_string())),
+        ),
         ("problem", json!(problem)),
     ])
 }
@@ -74,32 +78,30 @@ async fn database(context: &Context, json: bool) -> Result<Members, CliError> {
     }
     if !json {
         note_found(&migration::found(database).await?);
+        note_pending_expiry(&status);
     }
-    let (mut items, mut disk_bytes, mut odd_keys) = (None, None, None);
+    let (mut items, mut expired, mut disk_bytes, mut odd_keys) = (None, None, None, None);
     if pending.is_empty() {
         items = Some(read::count(database, &Prefix::default()).await?);
+        expired = Some(read::count_expired(database).await?);
         disk_bytes = Some(read::disk_bytes(database).await?);
         odd_keys = Some(read::odd_keys(database).await?);
     }
-    if let Some(keys) = &odd_keys
-        && !json
-    {
-        note_odd_keys(keys);
-    }
+    let odd_keys = match odd_keys {
+        Some(keys) if !json => {
+            note_odd_keys(&keys);
+            json!(keys.len())
+        }
+        keys => json!(keys),
+    };
     Ok(vec![
         ("engine", json!(server.engine)),
         ("server_version", json!(server.version)),
         ("pending_migrations", json!(pending)),
         ("items", json!(items)),
+        ("expired", json!(expired)),
         ("disk_bytes", json!(disk_bytes)),
-        (
-            "odd_keys",
-            if json {
-                json!(odd_keys)
-            } else {
-                json!(odd_keys.map(|keys| keys.len()))
-            },
-        ),
+        ("odd_keys", odd_keys),
     ])
 }
 

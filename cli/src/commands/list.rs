@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use chrono::DateTime;
 use clap::Args;
 use entity::{
-    Prefix,
+    Prefix, Time,
     read::{ListedItem, Scan, scan},
 };
 use futures_util::TryStreamExt;
@@ -87,7 +87,7 @@ impl Writer {
         if !keys_only {
             columns.push(column("VALUE", true));
         }
-        columns.extend([column("VERSION", false), column("UPDATED", false)]);
+        columns.extend(["VERSION", "UPDATED", "ENDS"].map(|title| column(title, false)));
         Self::Table(Box::new(Table::new(Box::new(buffered()), columns)))
     }
 
@@ -97,10 +97,10 @@ impl Writer {
                 let mut cells = vec![visible(&item.key).into_owned()];
                 cells.extend(item.value.as_ref().map(|value| visible(value).into_owned()));
                 cells.push(item.etag.version.to_string());
+                cells.push(to_the_second(item.updated_at));
                 cells.push(
-                    DateTime::from(item.updated_at)
-                        .format("%Y-%m-%d %H:%M:%SZ")
-                        .to_string(),
+                    item.expires_at
+                        .map_or_else(|| "never".to_owned(), to_the_second),
                 );
                 table.row(cells)
             }
@@ -135,4 +135,10 @@ impl Writer {
             Self::Lines(mut out) | Self::Ndjson(mut out) => out.flush(),
         }
     }
+}
+
+fn to_the_second(time: Time) -> String {
+    DateTime::from(time)
+        .format("%Y-%m-%d %H:%M:%SZ")
+        .to_string()
 }

@@ -27,13 +27,13 @@ enum Direction {
     /// Apply what is pending (the default)
     #[command(after_help = "Example: kvctl migrate up")]
     Up,
-    /// Take the last migrations back; the last of them drops the table items, with every item
+    /// Take the last migrations back; without the first one there is no table items, and no item
     #[command(after_help = "Example: kvctl migrate down --steps 1 --yes")]
     Down {
         /// How many of them
         #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
-        /// Yes, the tokens are to be lost, if there are any in what is taken back
+        /// Yes, tokens are to be lost, and items never to expire, if there are any in what is taken back
         #[arg(long)]
         yes: bool,
     },

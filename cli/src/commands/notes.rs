@@ -1,6 +1,6 @@
 //! Notes that several commands write to standard error.
 
-use migration::{Found, HandMade};
+use migration::{Found, HandMade, Status};
 
 use crate::output;
 
@@ -32,6 +32,17 @@ pub(crate) fn note_adoption(table: HandMade) {
         output::note(&format!(
             "{rows} of the rows lack a usable time and get the time of the migration"
         ));
+    }
+}
+
+/// Says in which order a database that is in use learns expiry.
+pub(crate) fn note_pending_expiry(status: &Status) {
+    let in_use = status.known.iter().any(|(_, applied)| *applied);
+    if in_use && status.pending().any(|name| name.ends_with("_expiry")) {
+        output::note(
+            "after kvctl migrate restart every kvd and replace every kvctl, and only then let items \
+             expire: older ones do not know of it",
+        );
     }
 }
 

@@ -3,16 +3,17 @@
 use std::{
     fs::File,
     io::{self, Read},
+    time::Duration,
 };
 
 use clap::Args;
 use entity::{
     ETag, Key, Precondition,
-    write::{Action, Claim, OnLocked, Outcome, Write, write},
+    write::{Action, Claim, Expiry, OnLocked, Outcome, Write, write},
 };
 
 use crate::{
-    arguments::MaxValueBytes,
+    arguments::{self, MaxValueBytes},
     context::Context,
     error::CliError,
     interrupt::{PERHAPS_WRITTEN, until_interrupted},
@@ -22,7 +23,7 @@ use crate::{
 /// Create or overwrite an item, and print its new version
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples: kvctl put greeting hello\n          kvctl put page @page.html\n          kvctl put --if-match 17-3 greeting 'hello again'"
+    after_help = "Examples: kvctl put greeting hello\n          kvctl put page @page.html\n          kvctl put --if-match 17-3 greeting 'hello again'\n          kvctl put --ttl 12h session/17 open"
 )]
 pub(crate) struct Put {
     /// The key; behind -- if it begins with -
@@ -43,6 +44,14 @@ pub(crate) struct Put {
     /// Only if the item has this tag
     #[arg(long, value_name = "ETAG")]
     if_match: Option<ETag>,
+
+    /// The item expires after this time, such as 30m or 90d
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = arguments::time)]
+    ttl: Option<Duration>,
+
+    /// The item never expires; so it is without --ttl, too
+    #[arg(long, conflicts_with = "ttl")]
+    no_ttl: bool,
 
     #[command(flatten)]
     max: MaxValueBytes,
@@ -93,6 +102,7 @@ impl Put {
             key,
             action,
             precondition,
+            expiry: self.ttl.map_or(Expiry::Never, Expiry::After),
         })
     }
 }

@@ -79,6 +79,7 @@ impl Seed {
             number: number.into(),
             key: key.map_err(|error| CliError::Usage(error.to_string()))?,
             value: self.max.value(value).map_err(CliError::Usage)?,
+            expires_at: None,
         })
     }
 }

@@ -50,7 +50,7 @@ enum TokenAction {
         #[arg(long, value_name = "PREFIX", value_parser = arguments::prefix)]
         write: Vec<Prefix>,
         /// Ends after this time, such as 12h or 90d; without it, never
-        #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = arguments::time)]
         expires_in: Option<Duration>,
     },
     /// List all tokens, also those that are not live any more
@@ -69,7 +69,7 @@ enum TokenAction {
         /// As kvctl token list shows it
         name: TokenName,
         /// How long the one before lives on
-        #[arg(long, value_name = "TIME", default_value = "0s", allow_hyphen_values = true, value_parser = time_or_none)]
+        #[arg(long, value_name = "TIME", default_value = "0s", allow_hyphen_values = true, value_parser = arguments::time_or_none)]
         overlap: Duration,
     },
 }
@@ -330,26 +330,4 @@ fn table<'a>(tokens: impl Iterator<Item = TokenJson<'a>>) -> std::io::Result<()>
         output::note("no tokens");
     }
     Ok(())
-}
-
-/// Whole seconds, at least one.
-fn time(text: &str) -> Result<Duration, String> {
-    match time_or_none(text)? {
-        Duration::ZERO => Err("that is no time from now".to_owned()),
-        time => Ok(time),
-    }
-}
-
-fn time_or_none(text: &str) -> Result<Duration, String> {
-    const LONGEST: Duration = Duration::from_secs(3_153_600_000);
-    if text.trim_start().starts_with('-') {
-        return Err("that is in the past".to_owned());
-    }
-    let time = humantime::Duration::from_str(text)
-        .map_err(|_| "expected a time such as 30m, 12h or 90d".to_owned())?;
-    match *time {
-        time if time.subsec_nanos() > 0 => Err("a time has whole seconds".to_owned()),
-        time if time > LONGEST => Err("a time is at most a hundred years".to_owned()),
-        time => Ok(time),
-    }
 }

@@ -39,6 +39,8 @@ pub struct Model {
     pub created_at: Time,
     /// UTC, by the database's clock.
     pub updated_at: Time,
+    /// From then on, by the database's clock, the item is gone; `None`: never.
+    pub expires_at: Option<Time>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -40,6 +40,14 @@ impl Time {
     }
 }
 
+impl Time {
+    /// As SQLite's columns have it, so that texts compare as times do, and as MySQL reads it. The driver would send MySQL a
+    /// `TIMESTAMP`, which ends in 2038.
+    pub(crate) fn in_columns(self) -> String {
+        self.to_string().replace('T', " ").replace('Z', "")
+    }
+}
+
 impl From<DateTime<Utc>> for Time {
     fn from(time: DateTime<Utc>) -> Self {
         Self::of_unix(time.timestamp_micros())

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use crate::{
     load::{
+        expired::delete_expired,
         line::OnConflict,
         outcome::LoadError,
         staged::{Chunk, Staged},
@@ -53,6 +54,7 @@ pub(super) async fn merge_when_unlocked(
 
 /// How many items it created and updated.
 async fn merge_chunk(staged: &Staged, above: &str, chunk: &Chunk) -> Result<Counts, LoadError> {
+    delete_expired(staged, above, &chunk.last_key).await?;
     let sql = match staged.on_conflict {
         OnConflict::Error => staged.dialect.create,
         OnConflict::Skip => staged.dialect.skip,

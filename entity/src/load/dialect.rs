@@ -6,7 +6,7 @@
 use sea_orm::DbBackend;
 
 pub(super) struct Dialect {
-    /// Makes `kvctl_load (line, key, value)`, where a key has the same type as in `items`.
+    /// Makes `kvctl_load (line, key, value, expires_at)`, where a key has the same type as in `items`.
     pub(super) prepare: &'static [&'static str],
     /// Makes the staged lines accessible in the order of their keys.
     pub(super) index: &'static [&'static str],
@@ -81,9 +81,9 @@ macro_rules! insert {
         concat!(
             "INSERT INTO items (",
             $key,
-            ", value) SELECT ",
+            ", value, expires_at) SELECT ",
             $key,
-            ", value FROM kvctl_load ",
+            ", value, expires_at FROM kvctl_load ",
             "WHERE ",
             $key,
             " > ",
@@ -103,9 +103,9 @@ macro_rules! create_one {
         concat!(
             "INSERT INTO items (",
             $key,
-            ", value) SELECT ",
+            ", value, expires_at) SELECT ",
             $key,
-            ", value FROM kvctl_load WHERE ",
+            ", value, expires_at FROM kvctl_load WHERE ",
             $key,
             " = ",
             $value
@@ -134,7 +134,7 @@ macro_rules! returning {
             overwrite: concat!(
                 insert!("key", "$1", "$2"),
                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value, ",
-                "version = items.version + 1, updated_at = ",
+                "expires_at = excluded.expires_at, version = items.version + 1, updated_at = ",
                 $now,
                 " RETURNING key, ",
                 $created,
@@ -157,7 +157,8 @@ static POSTGRES: Dialect = returning!(
         "SET LOCAL lock_timeout = '100ms'",
         // Not made from the table items, which would be locked as long as lines come.
         "CREATE TEMPORARY TABLE kvctl_load \
-         (line bigint NOT NULL, key text COLLATE \"C\" NOT NULL, value text NOT NULL) ON COMMIT DROP",
+         (line bigint NOT NULL, key text COLLATE \"C\" NOT NULL, value text NOT NULL, expires_at timestamptz) \
+         ON COMMIT DROP",
     ],
     &[
         "CREATE INDEX kvctl_load_key ON kvctl_load (key, line)",
@@ -181,7 +182,8 @@ static POSTGRES: Dialect = returning!(
 
 static SQLITE: Dialect = returning!(
     // It is in a file of the session's own, so staging takes no lock on the database.
-    &["CREATE TEMPORARY TABLE kvctl_load AS SELECT version AS line, key, value FROM items LIMIT 0"],
+    &["CREATE TEMPORARY TABLE kvctl_load AS \
+       SELECT version AS line, key, value, expires_at FROM items LIMIT 0"],
     &["CREATE INDEX temp.kvctl_load_key ON kvctl_load (key, line)"],
     &["CREATE INDEX temp.kvctl_load_key ON kvctl_load (key, line)"],
     "BEGIN IMMEDIATE",
@@ -200,7 +202,7 @@ static MYSQL: Dialect = Dialect {
         // code to MariaDB only, the second to MySQL only.
         "SET SESSION innodb_lock_wait_timeout = /*M! 0 */ /*!80000 1 */",
         "CREATE TEMPORARY TABLE kvctl_load (PRIMARY KEY (`key`, line)) ENGINE = InnoDB AS \
-         SELECT version AS line, `key`, value FROM items LIMIT 0",
+         SELECT version AS line, `key`, value, expires_at FROM items LIMIT 0",
         "CREATE TEMPORARY TABLE kvctl_absent (PRIMARY KEY (`key`)) ENGINE = InnoDB AS \
          SELECT `key` FROM items LIMIT 0",
     ],
@@ -221,14 +223,15 @@ static MYSQL: Dialect = Dialect {
          ORDER BY staged.`key` LOCK IN SHARE MODE",
     ),
     // Not `INSERT IGNORE`, which stores an empty text where a trigger asks for `NULL`.
-    skip: "INSERT INTO items (`key`, value) SELECT staged.`key`, staged.value FROM kvctl_absent absent \
+    skip: "INSERT INTO items (`key`, value, expires_at) \
+           SELECT staged.`key`, staged.value, staged.expires_at FROM kvctl_absent absent \
            STRAIGHT_JOIN kvctl_load staged ON staged.`key` = absent.`key` \
            WHERE absent.`key` > ? AND absent.`key` <= ? ORDER BY absent.`key`",
     create_one: create_one!("`key`", "?"),
     overwrite: concat!(
         insert!("`key`", "?", "?"),
-        " ON DUPLICATE KEY UPDATE items.value = VALUES(value), items.version = items.version + 1, \
-         items.updated_at = UTC_TIMESTAMP(6)"
+        " ON DUPLICATE KEY UPDATE items.value = VALUES(value), items.expires_at = VALUES(expires_at), \
+         items.version = items.version + 1, items.updated_at = UTC_TIMESTAMP(6)"
     ),
     returns_stored: false,
 };

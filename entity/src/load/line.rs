@@ -1,6 +1,6 @@
 //! What a load takes.
 
-use crate::item::{key::Key, value::Value};
+use crate::item::{key::Key, time::Time, value::Value};
 
 /// An item to store, and the number of the line it stands on.
 #[derive(Clone, Debug)]
@@ -8,6 +8,8 @@ pub struct Line {
     pub number: u64,
     pub key: Key,
     pub value: Value,
+    /// The line is left out if this has come when the lines are merged.
+    pub expires_at: Option<Time>,
 }
 
 /// What to do with a key that exists.

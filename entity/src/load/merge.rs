@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use crate::{
     load::{
         chunk::LOCK_PAUSE,
+        expired::leave_out_expired_lines,
         line::OnConflict,
         outcome::{LoadError, Loaded},
         queries,
@@ -29,7 +30,9 @@ impl Staged {
     /// # Errors
     /// [`LoadError::Exists`], or what the database said.
     pub async fn preview(&self) -> Result<Loaded, LoadError> {
-        let row = self.query_one(&queries::existing()).await?;
+        let row = self
+            .query_one(&queries::existing(self.session.get_database_backend()))
+            .await?;
         let staged = number(&row, "staged")?;
         let existing = number(&row, "existing")?;
         let (created, updated) = match self.on_conflict {
@@ -100,6 +103,8 @@ impl Staged {
         is_last_run: bool,
         progress: &mut impl FnMut(Progress),
     ) -> Result<Loaded, LoadError> {
+        // Before the beginning, so that nothing that is undone brings them back.
+        leave_out_expired_lines(self).await?;
         self.begin().await?;
         let mut loaded = Loaded::default();
         // No key is empty, so all are above this.

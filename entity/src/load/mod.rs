@@ -3,11 +3,13 @@
 //! Lines are first *staged* in a temporary table of the session, which touches nothing that others
 //! use, however long it takes. Then they are *merged* into `items` in one transaction, in chunks in
 //! the order of their keys. Every write of several keys locks them in this order, so no two wait for
-//! each other in a circle. Until [`Merged::commit`] nothing is decided: a [`Load`], [`Staged`] or
+//! each other in a circle. A line whose end has come by then is left out, and an item whose end has come makes
+//! room for a new one (`expired`). Until [`Merged::commit`] nothing is decided: a [`Load`], [`Staged`] or
 //! [`Merged`] that is dropped leaves no trace.
 
 mod chunk;
 mod dialect;
+mod expired;
 mod line;
 mod merge;
 mod outcome;
@@ -41,6 +43,8 @@ pub struct Load {
     /// How many lines do not come after the one before them in the order of the keys. If there is none,
     /// as in an export, no key comes twice.
     disorder: u64,
+    /// Whether a line has an end.
+    ends: bool,
 }
 
 impl Load {
@@ -58,6 +62,7 @@ impl Load {
             lines: 0,
             last_key: String::new(),
             disorder: 0,
+            ends: false,
         })
     }
 
@@ -73,6 +78,7 @@ impl Load {
         for line in &lines {
             self.disorder += u64::from(line.key.as_str() <= before);
             before = line.key.as_str();
+            self.ends |= line.expires_at.is_some();
         }
         self.last_key = last.key.as_str().to_owned();
         self.lines += lines.len() as u64;
@@ -107,6 +113,7 @@ impl Load {
             dialect: self.dialect,
             on_conflict: self.on_conflict,
             lines: self.lines,
+            ends: self.ends,
         })
     }
 

@@ -1,8 +1,15 @@
 //! What a load asks about the staged lines, the same of every engine.
 
-use sea_orm::sea_query::{Expr, ExprTrait, Func, Order, Query, SelectStatement};
+use sea_orm::{
+    Condition, DbBackend,
+    sea_query::{DeleteStatement, Expr, ExprTrait, Func, Order, Query, SelectStatement},
+};
 
-use crate::item::{Column, Entity};
+use crate::{
+    clock::now,
+    item::{Column, Entity},
+    read::live::{expired, live},
+};
 
 const STAGED: &str = "kvctl_load";
 
@@ -22,16 +29,58 @@ pub(super) fn repeated() -> SelectStatement {
         .take()
 }
 
-/// How many lines are `staged`, of how many the key is `existing`, and the `first_line` of these.
-pub(super) fn existing() -> SelectStatement {
+/// How many lines are `staged` whose end has not come, of how many the key is `existing`, and the `first_line` of
+/// these.
+pub(super) fn existing(backend: DbBackend) -> SelectStatement {
     let item = || Expr::col((Entity, Column::Key));
+    let end = || Expr::col((STAGED, "expires_at"));
     let line_of_item = Expr::case(item().is_not_null(), Expr::col("line"));
     Query::select()
         .expr_as(Expr::cust("count(*)"), "staged")
         .expr_as(item().count(), "existing")
         .expr_as(Func::min(line_of_item), "first_line")
         .from(STAGED)
-        .left_join(Entity, item().equals((STAGED, "key")))
+        .left_join(
+            Entity,
+            Condition::all()
+                .add(item().equals((STAGED, "key")))
+                .add(live(backend)),
+        )
+        .cond_where(end().is_null().or(end().gt(now(backend))))
+        .take()
+}
+
+/// Deletes the staged lines whose end has come.
+pub(super) fn delete_expired_lines(backend: DbBackend) -> DeleteStatement {
+    Query::delete()
+        .from_table(STAGED)
+        .and_where(Expr::col("expires_at").lte(now(backend)))
+        .take()
+}
+
+/// The `id` of the items above a key, up to a last one, whose keys are staged and that have an end, or only of those
+/// whose end `has_come`: in the order of their keys.
+pub(super) fn ending(
+    above: &str,
+    last: &str,
+    has_come: bool,
+    backend: DbBackend,
+) -> SelectStatement {
+    let item = || Expr::col((Entity, Column::Key));
+    let staged = || Expr::col((STAGED, "key"));
+    let ends = match has_come {
+        true => expired(backend),
+        false => Expr::col((Entity, Column::ExpiresAt)).is_not_null(),
+    };
+    Query::select()
+        .column((Entity, Column::Id))
+        .from(STAGED)
+        .inner_join(Entity, item().equals((STAGED, "key")))
+        .and_where(staged().gt(above).and(staged().lte(last)))
+        // Follows from these, but PostgreSQL does not see that, and would read the whole table.
+        .and_where(item().gt(above).and(item().lte(last)))
+        .and_where(ends)
+        .order_by((STAGED, "key"), Order::Asc)
         .take()
 }
 

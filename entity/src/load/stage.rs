@@ -3,32 +3,33 @@
 use database::Session;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
 
-use crate::load::line::Line;
+use crate::{item::time::Time, load::line::Line};
 
-/// The rows of one `INSERT`: the engines take at least 32 766 parameters, three for each.
+/// The rows of one `INSERT`: the engines take at least 32 766 parameters, four for each.
 const INSERT_ROWS: usize = 1_000;
 
 pub(super) async fn send(session: &Session, lines: Vec<Line>) -> Result<(), DbErr> {
     let (backend, key) = match session.get_database_backend() {
         DbBackend::Postgres => {
             // Raw: SeaORM does not know `COPY`.
-            let sql = "COPY kvctl_load (line, key, value) FROM STDIN";
+            let sql = "COPY kvctl_load (line, key, value, expires_at) FROM STDIN";
             return session.copy_in(sql, copy_text(&lines)).await;
         }
         DbBackend::MySql => (DbBackend::MySql, "`key`"),
         other => (other, "\"key\""),
     };
-    // Raw: the builder would make three expressions of every line, which costs an import of millions.
+    // Raw: the builder would make four expressions of every line, which costs an import of millions.
     let mut lines = lines.into_iter().peekable();
     while lines.peek().is_some() {
-        let mut values: Vec<Value> = Vec::with_capacity(3 * INSERT_ROWS);
+        let mut values: Vec<Value> = Vec::with_capacity(4 * INSERT_ROWS);
         for line in lines.by_ref().take(INSERT_ROWS) {
             values.push((line.number as i64).into());
             values.push(line.key.into_string().into());
             values.push(line.value.into_string().into());
+            values.push(line.expires_at.map(Time::in_columns).into());
         }
-        let rows = vec!["(?, ?, ?)"; values.len() / 3].join(", ");
-        let sql = format!("INSERT INTO kvctl_load (line, {key}, value) VALUES {rows}");
+        let rows = vec!["(?, ?, ?, ?)"; values.len() / 4].join(", ");
+        let sql = format!("INSERT INTO kvctl_load (line, {key}, value, expires_at) VALUES {rows}");
         session
             .execute_raw(Statement::from_sql_and_values(backend, sql, values))
             .await?;
@@ -40,7 +41,7 @@ pub(super) async fn send(session: &Session, lines: Vec<Line>) -> Result<(), DbEr
 fn copy_text(lines: &[Line]) -> Vec<u8> {
     let text = lines
         .iter()
-        .map(|line| line.key.as_str().len() + line.value.as_str().len() + 24);
+        .map(|line| line.key.as_str().len() + line.value.as_str().len() + 52);
     let mut data = Vec::with_capacity(text.sum());
     for line in lines {
         data.extend(line.number.to_string().into_bytes());
@@ -48,6 +49,11 @@ fn copy_text(lines: &[Line]) -> Vec<u8> {
         escape(line.key.as_str(), &mut data);
         data.push(b'\t');
         escape(line.value.as_str(), &mut data);
+        data.push(b'\t');
+        match line.expires_at {
+            Some(time) => data.extend(time.to_string().into_bytes()),
+            None => data.extend(b"\\N"),
+        }
         data.push(b'\n');
     }
     data

@@ -15,6 +15,8 @@ pub struct Staged {
     pub(super) dialect: &'static Dialect,
     pub(super) on_conflict: OnConflict,
     pub(super) lines: u64,
+    /// Whether a line has an end.
+    pub(super) ends: bool,
 }
 
 /// Lines that follow each other in the order of their keys.

@@ -4,20 +4,28 @@ use std::{iter, sync::LazyLock};
 
 use database::{Postgres, Session, statement_error};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryResult,
-    QuerySelect, QueryTrait, Select, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
+    QueryResult, QuerySelect, QueryTrait, Select, Statement,
     sea_query::{CaseStatement, Expr, ExprTrait, Func, FunctionCall},
     sqlx::{self, Row, postgres::PgRow},
 };
 
-use crate::item::{Column, Entity, Item, etag::ETag};
+use crate::{
+    clock::now,
+    item::{Column, Entity, Item, etag::ETag},
+    read::live::live,
+};
 
 /// The item of a key. Takes any text, so that rows written by other software can be found too.
 ///
 /// # Errors
 /// What the database said.
 pub async fn find(db: &impl ConnectionTrait, key: &str) -> Result<Option<Item>, DbErr> {
-    Entity::find().filter(Column::Key.eq(key)).one(db).await
+    Entity::find()
+        .filter(Column::Key.eq(key))
+        .filter(live(db.get_database_backend()))
+        .one(db)
+        .await
 }
 
 /// An item that was looked up.
@@ -88,7 +96,8 @@ async fn find_in_postgres(
 ) -> Result<Vec<FoundItem>, DbErr> {
     let query = sqlx::query(
         "SELECT id, key, CASE WHEN octet_length(value) <= $2 THEN value END, octet_length(value), \
-         version, created_at, updated_at FROM items WHERE key = ANY($1)",
+         version, created_at, updated_at, expires_at FROM items WHERE key = ANY($1) \
+         AND (expires_at IS NULL OR expires_at > statement_timestamp())",
     );
     postgres.plan_once(true).await?;
     let rows = postgres.fetch_all(query.bind(keys).bind(most_value_bytes));
@@ -106,6 +115,7 @@ fn found_in_postgres(row: &PgRow) -> sqlx::Result<FoundItem> {
             version,
             created_at: row.try_get(5)?,
             updated_at: row.try_get(6)?,
+            expires_at: row.try_get(7)?,
         }),
         None => FoundItem::Large(LargeItem {
             key,
@@ -126,6 +136,7 @@ fn found(row: &QueryResult) -> Result<FoundItem, DbErr> {
             version,
             created_at: row.try_get("", "created_at")?,
             updated_at: row.try_get("", "updated_at")?,
+            expires_at: row.try_get("", "expires_at")?,
         }),
         None => FoundItem::Large(LargeItem {
             key,
@@ -177,10 +188,11 @@ impl Lookups {
             let select = Entity::find()
                 .select_only()
                 .columns([Column::Id, Column::Key, Column::Version])
-                .columns([Column::CreatedAt, Column::UpdatedAt])
+                .columns([Column::CreatedAt, Column::UpdatedAt, Column::ExpiresAt])
                 .expr_as(value_within(0), "value")
                 .expr_as(value_bytes(), VALUE_BYTES)
-                .filter(Column::Key.is_in(vec![""; size]));
+                .filter(Column::Key.is_in(vec![""; size]))
+                .filter(live(backend));
             (size, select.build(backend).sql)
         };
         Self {
@@ -214,6 +226,45 @@ pub(crate) fn select_etag(key: &str) -> Select<Entity> {
         .select_only()
         .columns([Column::Id, Column::Version])
         .filter(Column::Key.eq(key))
+}
+
+/// The item of a key as a write finds it.
+#[derive(FromQueryResult)]
+pub(crate) struct FoundTag {
+    pub id: i64,
+    pub version: i64,
+    /// Whether it has an end.
+    pub ends: bool,
+    /// Whether that has come, by the database's clock.
+    pub is_gone: bool,
+}
+
+impl FoundTag {
+    pub(crate) fn etag(&self) -> ETag {
+        ETag {
+            id: self.id,
+            version: self.version,
+        }
+    }
+}
+
+/// Also if its end has come.
+///
+/// # Errors
+/// What the database said.
+pub(crate) async fn find_tag(
+    db: &impl ConnectionTrait,
+    key: &str,
+) -> Result<Option<FoundTag>, DbErr> {
+    let end = || Expr::col(Column::ExpiresAt);
+    let is_past = end().lte(now(db.get_database_backend()));
+    let is_gone = end().is_not_null().and(is_past);
+    select_etag(key)
+        .expr_as(end().is_not_null(), "ends")
+        .expr_as(is_gone, "is_gone")
+        .into_model()
+        .one(db)
+        .await
 }
 
 #[cfg(test)]

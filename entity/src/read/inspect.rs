@@ -1,9 +1,14 @@
 //! What an operator wants to know of a database.
 //!
-//! Raw: each engine tells sizes by functions and system tables of its own, which SeaORM does not know.
+//! Partly raw: each engine tells sizes by functions and system tables of its own, which SeaORM does not know.
 
 use database::Server;
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
+use sea_orm::{
+    ConnectionTrait, DbBackend, DbErr, Statement,
+    sea_query::{Expr, Query},
+};
+
+use crate::{item::Entity, read::live::expired};
 
 /// The bytes on disk of the table `items` with its indexes. MySQL and MariaDB tell the size of the
 /// file only to users with the right `PROCESS`; other users get an estimate.
@@ -30,6 +35,21 @@ pub async fn disk_bytes(db: &impl ConnectionTrait) -> Result<u64, DbErr> {
         },
         _ => bytes(db, SQLITE_PAGES).await,
     }
+}
+
+/// How many rows have expired and wait for their removal. An index of those that have an end serves it.
+///
+/// # Errors
+/// What the database said.
+pub async fn count_expired(db: &impl ConnectionTrait) -> Result<u64, DbErr> {
+    let mut count = Query::select();
+    count
+        .expr_as(Expr::cust("count(*)"), "expired")
+        .from(Entity)
+        .and_where(expired(db.get_database_backend()));
+    let row = db.query_one(&count).await?;
+    let expired = row.map(|row| row.try_get::<i64>("", "expired"));
+    Ok(expired.transpose()?.unwrap_or_default().unsigned_abs())
 }
 
 const MARIADB_FILE: &str = "SELECT CAST(file_size AS SIGNED) AS bytes \

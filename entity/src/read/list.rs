@@ -1,8 +1,8 @@
 //! Pages of items in the byte order of their keys.
 
 use sea_orm::{
-    ConnectionTrait, DbErr, QueryResult,
-    sea_query::{Alias, Expr, ExprTrait, Order, Query, SelectStatement},
+    ConnectionTrait, DbBackend, DbErr, QueryResult,
+    sea_query::{Alias, Expr, ExprTrait, Order, Query, SelectStatement, UnionType},
 };
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     read::{
         cursor::Cursor,
         find::{VALUE_BYTES, signed, unsigned, value_bytes, value_within},
+        live::{expired, live},
     },
 };
 
@@ -60,6 +61,7 @@ pub struct ListedItem {
     pub etag: ETag,
     pub created_at: Time,
     pub updated_at: Time,
+    pub expires_at: Option<Time>,
 }
 
 /// A value of more than `most_value_bytes` bytes stays in the database.
@@ -72,7 +74,11 @@ pub async fn list(
     most_value_bytes: usize,
 ) -> Result<Page, DbErr> {
     let rows = db
-        .query_all(&page(listing, signed(most_value_bytes)))
+        .query_all(&page(
+            db.get_database_backend(),
+            listing,
+            signed(most_value_bytes),
+        ))
         .await?;
     let mut items = Vec::with_capacity(rows.len());
     let mut sizes = LeftOut { all: 0, largest: 0 };
@@ -111,7 +117,8 @@ impl LeftOut {
 /// # Errors
 /// What the database said.
 pub async fn count(db: &impl ConnectionTrait, prefix: &Prefix) -> Result<u64, DbErr> {
-    let row = db.query_one(&total(prefix)).await?;
+    let total = total(db.get_database_backend(), prefix);
+    let row = db.query_one(&total).await?;
     let total = row.map(|row| row.try_get::<i64>("", "total")).transpose()?;
     Ok(total.unwrap_or_default().unsigned_abs())
 }
@@ -134,12 +141,13 @@ pub(super) fn listed(row: &QueryResult, value: Option<String>) -> Result<ListedI
         },
         created_at: row.try_get("", "created_at")?,
         updated_at: row.try_get("", "updated_at")?,
+        expires_at: row.try_get("", "expires_at")?,
     })
 }
 
 /// The keys of the page first, from the index alone, and only then their rows: a deep page skips
 /// index entries, not rows.
-fn page(listing: &Listing, most_value_bytes: i32) -> SelectStatement {
+fn page(backend: DbBackend, listing: &Listing, most_value_bytes: i32) -> SelectStatement {
     let keys = Alias::new("k");
     let mut select = Query::select();
     select.columns(columns(true).map(|column| (Entity, column)));
@@ -149,7 +157,7 @@ fn page(listing: &Listing, most_value_bytes: i32) -> SelectStatement {
             .expr_as(value_bytes(), Alias::new(VALUE_BYTES));
     }
     select
-        .from_subquery(page_keys(listing), keys.clone())
+        .from_subquery(page_keys(backend, listing), keys.clone())
         .inner_join(
             Entity,
             Expr::col((Entity, Column::Key)).equals((keys.clone(), Column::Key)),
@@ -158,19 +166,62 @@ fn page(listing: &Listing, most_value_bytes: i32) -> SelectStatement {
         .to_owned()
 }
 
-fn page_keys(listing: &Listing) -> SelectStatement {
+/// From this offset on, a page skips so many keys that the end of each is worth not being looked at.
+const DEEP: u64 = 1_000;
+
+/// The keys of a page. A deep one looks at ends only if anything has expired that is not removed yet.
+fn page_keys(backend: DbBackend, listing: &Listing) -> SelectStatement {
+    let all = || {
+        let mut select = keys_from(listing);
+        within(&mut select, &listing.prefix);
+        select
+    };
+    let of_live = all().cond_where(live(backend)).to_owned();
+    match listing.start {
+        Start::Offset(offset) if offset >= DEEP => {}
+        Start::Offset(_) | Start::After(_) => return of_live,
+    }
+    let waits = || Expr::from(expired_at_all(backend));
+    let either = |mut keys: SelectStatement, when: Expr| {
+        let mut select = Query::select();
+        select.column(Column::Key);
+        // PostgreSQL would look at the condition for each row within; the others would read all of it without.
+        match backend {
+            DbBackend::Postgres => select.and_where(when),
+            _ => keys.and_where(when),
+        };
+        select.from_subquery(keys, Alias::new("e"));
+        select
+    };
+    let mut keys = either(all(), waits().eq(0));
+    keys.union(UnionType::All, either(of_live, waits().gt(0)));
+    keys
+}
+
+/// 1 if anything has expired that is not removed yet, else 0. It does not depend on the row, so it is asked once.
+fn expired_at_all(backend: DbBackend) -> SelectStatement {
+    let mut first = Query::select();
+    first.column(Column::Id).from(Entity);
+    first.and_where(expired(backend)).limit(1);
+    let mut select = Query::select();
+    select.expr(Expr::cust("count(*)"));
+    select.from_subquery(first, Alias::new("f"));
+    select
+}
+
+/// The keys of a page of all items there are, expired or not.
+fn keys_from(listing: &Listing) -> SelectStatement {
     let mut select = Query::select();
     select.column((Entity, Column::Key)).from(Entity);
-    within(&mut select, &listing.prefix);
     match &listing.start {
         Start::Offset(offset) => {
             // The drivers carry numbers as signed.
             select.offset(Ord::min(*offset, i64::MAX as u64));
         }
+        Start::After(None) => {}
         Start::After(Some(key)) => {
             select.and_where(Expr::col((Entity, Column::Key)).gt(key.as_str()));
         }
-        Start::After(None) => {}
     }
     select
         .order_by((Entity, Column::Key), Order::Asc)
@@ -178,13 +229,21 @@ fn page_keys(listing: &Listing) -> SelectStatement {
     select
 }
 
-fn total(prefix: &Prefix) -> SelectStatement {
-    let mut select = Query::select();
-    select
-        .expr_as(Expr::cust("count(*)"), Alias::new("total"))
-        .from(Entity);
-    within(&mut select, prefix);
-    select
+/// All but what has expired, of which there is hardly any: so where nothing expires, no row is looked at for that.
+fn total(backend: DbBackend, prefix: &Prefix) -> SelectStatement {
+    let counted = || {
+        let mut select = Query::select();
+        select.expr(Expr::cust("count(*)")).from(Entity);
+        within(&mut select, prefix);
+        select
+    };
+    let all = counted();
+    let mut gone = counted();
+    gone.and_where(expired(backend));
+    let total = Expr::from(all).sub(Expr::from(gone));
+    Query::select()
+        .expr_as(total, Alias::new("total"))
+        .to_owned()
 }
 
 /// A range, not `LIKE`: `%` and `_` are characters like any other, and the index serves it.
@@ -205,6 +264,7 @@ pub(super) fn columns(keys_only: bool) -> impl Iterator<Item = Column> {
         Column::Version,
         Column::CreatedAt,
         Column::UpdatedAt,
+        Column::ExpiresAt,
     ]
     .into_iter()
     .chain(value)

@@ -4,13 +4,14 @@ mod cursor;
 pub(crate) mod find;
 mod inspect;
 mod list;
+pub(crate) mod live;
 mod odd_keys;
 mod scan;
 
 pub use self::{
     cursor::{Cursor, InvalidCursor},
     find::{FoundItem, LargeItem, find, find_etag, find_many},
-    inspect::disk_bytes,
+    inspect::{count_expired, disk_bytes},
     list::{LeftOut, ListedItem, Listing, Page, Start, count, list},
     odd_keys::odd_keys,
     scan::{Scan, scan},

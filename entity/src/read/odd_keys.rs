@@ -6,9 +6,12 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait},
 };
 
-use crate::item::{Column, Entity};
+use crate::{
+    item::{Column, Entity},
+    read::live::live,
+};
 
-/// The keys that break the rule of [`Key`](crate::Key), in the order of their ids.
+/// The keys of items that break the rule of [`Key`](crate::Key), in the order of their ids.
 ///
 /// # Errors
 /// What the database said.
@@ -18,6 +21,7 @@ pub async fn odd_keys(db: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
         .select_only()
         .column(Column::Key)
         .filter(reserved.or(too_long_or_control(db.get_database_backend())))
+        .filter(live(db.get_database_backend()))
         .order_by_asc(Column::Id)
         .into_tuple()
         .all(db)

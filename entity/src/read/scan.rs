@@ -8,7 +8,10 @@ use sea_orm::{
 
 use crate::{
     item::{Column, Entity, key::Prefix},
-    read::list::{ListedItem, columns, listed, value, within},
+    read::{
+        list::{ListedItem, columns, listed, value, within},
+        live::live,
+    },
 };
 
 /// Which items to go through.
@@ -38,6 +41,7 @@ pub async fn scan<'a>(
         .from(Entity)
         .order_by(Column::Key, Order::Asc);
     within(&mut select, &scan.prefix);
+    select.cond_where(live(db.get_database_backend()));
     if let Some(after) = &scan.after {
         select.and_where(Expr::col(Column::Key).gt(after.as_str()));
     }

@@ -12,6 +12,8 @@ use crate::item::{
     value::Value,
 };
 
+use super::expiry::Expiry;
+
 /// How often a write is run again after it lost against another one.
 pub(crate) const MAX_RERUNS: u32 = 50;
 
@@ -21,6 +23,7 @@ pub struct Write {
     pub key: Key,
     pub action: Action,
     pub precondition: Precondition,
+    pub expiry: Expiry,
 }
 
 /// What to do with the key.
@@ -90,9 +93,9 @@ impl Write {
         }
     }
 
-    /// Whether it is done whatever the tag.
+    /// Whether it is done whatever the tag, and the item never expires.
     pub(super) fn is_plain(&self) -> bool {
-        self.precondition == Precondition::default()
+        self.precondition == Precondition::default() && self.expiry == Expiry::Never
     }
 
     /// The text to store; empty if there is none.
@@ -143,10 +146,10 @@ impl WriteError {
 /// What follows from the latest of `attempts`: `Some` ends the write, `None` runs it again.
 ///
 /// `Ok(None)` is an attempt that another write overtook.
-pub(super) fn concluded(
-    attempt: Result<Option<Done>, WriteError>,
+pub(super) fn concluded<T>(
+    attempt: Result<Option<T>, WriteError>,
     attempts: u32,
-) -> Option<Result<Done, WriteError>> {
+) -> Option<Result<T, WriteError>> {
     match attempt {
         Ok(Some(done)) => Some(Ok(done)),
         Ok(None) if attempts <= MAX_RERUNS => None,
@@ -204,6 +207,7 @@ pub struct Written {
     pub(super) version: i64,
     pub(super) created_at: Time,
     pub(super) updated_at: Time,
+    pub(super) expires_at: Option<Time>,
 }
 
 impl Written {
@@ -215,6 +219,7 @@ impl Written {
             version: self.version,
             created_at: self.created_at,
             updated_at: self.updated_at,
+            expires_at: self.expires_at,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     item::precondition::TagMatch,
     write::{
         change::{Action, Done, Write, WriteError, Written, listed},
+        expiry::Expiry,
         transaction::roll_back,
     },
 };
@@ -27,10 +28,10 @@ BEGIN NOT ATOMIC
 START TRANSACTION;
 SET STATEMENT innodb_lock_wait_timeout = 0 FOR
 UPDATE items SET value = ?, version = version + 1, updated_at = UTC_TIMESTAMP(6)
-WHERE `key` = ?
+WHERE `key` = ? AND expires_at IS NULL
 AND (? IS NULL OR ? = '*' OR INSTR(?, CONCAT(',', id, '-', version, ',')) > 0)
 AND (? IS NULL OR (? <> '*' AND INSTR(?, CONCAT(',', id, '-', version, ',')) = 0));
-SELECT false AS created, id, version, created_at, updated_at FROM items
+SELECT false AS created, id, version, created_at, updated_at, expires_at FROM items
 WHERE `key` = ? AND ROW_COUNT() = 1;
 END";
 
@@ -43,8 +44,9 @@ pub(super) async fn update_one(
     session: &Session,
     write: &Write,
 ) -> Result<Option<Written>, WriteError> {
+    let is_for_ever = matches!(write.expiry, Expiry::Never | Expiry::Keep);
     let (true, Action::Update(value) | Action::Upsert(value)) =
-        (session.is_mariadb(), &write.action)
+        (session.is_mariadb() && is_for_ever, &write.action)
     else {
         return Ok(None);
     };
@@ -111,11 +113,12 @@ static UPDATE_MANY: LazyLock<Vec<String>> = LazyLock::new(|| {
                 "BEGIN NOT ATOMIC
 START TRANSACTION;
 SET STATEMENT innodb_lock_wait_timeout = 0 FOR
-SELECT false AS updated, id, `key` FROM items WHERE `key` IN ({keys}) ORDER BY `key` FOR UPDATE;
+SELECT false AS updated, id, `key` FROM items WHERE `key` IN ({keys}) AND expires_at IS NULL
+ORDER BY `key` FOR UPDATE;
 UPDATE items SET value = CASE `key`{cases} END, version = version + 1, updated_at = UTC_TIMESTAMP(6)
-WHERE `key` IN ({keys});
-SELECT true AS updated, id, `key`, version, created_at, updated_at, false AS created, ROW_COUNT() AS row_count
-FROM items WHERE `key` IN ({keys});
+WHERE `key` IN ({keys}) AND expires_at IS NULL;
+SELECT true AS updated, id, `key`, version, created_at, updated_at, expires_at, false AS created, ROW_COUNT() AS row_count
+FROM items WHERE `key` IN ({keys}) AND expires_at IS NULL;
 END"
             )
         })

@@ -1,14 +1,16 @@
 //! Deleting several keys, all or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use database::Failure;
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
+    QueryFilter, QueryOrder, QuerySelect, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait, sea_query::ExprTrait,
 };
 
 use crate::{
+    clock::now,
     item::{Column, Entity, etag::ETag},
     write::change::{MAX_RERUNS, WriteError},
 };
@@ -32,7 +34,7 @@ pub struct DeleteMany {
 pub enum DeleteOutcome {
     /// This many items were deleted.
     All(u64),
-    /// These keys do not exist; nothing was deleted.
+    /// These keys do not exist, or have expired; nothing was deleted.
     Missing(Vec<String>),
     /// An item has this tag; nothing was deleted.
     PreconditionFailed(ETag),
@@ -86,7 +88,7 @@ async fn within(
     keys: &[String],
     delete: &DeleteMany,
 ) -> Result<DeleteOutcome, WriteError> {
-    let found = lock(transaction, keys).await;
+    let found = lock_live(transaction, keys).await;
     let found = found.map_err(WriteError::NotWritten)?;
     if let Some(expected) = delete.if_match
         && let Some(other) = found.values().find(|tag| **tag != expected)
@@ -115,30 +117,66 @@ async fn within(
     Ok(DeleteOutcome::All(deleted))
 }
 
+/// Locks the rows that exist, and only then judges which of them have expired. These are not among the result.
+async fn lock_live(
+    transaction: &DatabaseTransaction,
+    keys: &[String],
+) -> Result<BTreeMap<String, ETag>, DbErr> {
+    let locked = lock(transaction, keys).await?;
+    let ending = locked.values().filter(|row| row.ends);
+    let ending: Vec<i64> = ending.map(|row| row.tag.id).collect();
+    let mut expired = HashSet::new();
+    for ids in ending.chunks(CHUNK_KEYS) {
+        let gone: Vec<i64> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::Id.is_in(ids.iter().copied()))
+            .filter(
+                Column::ExpiresAt
+                    .into_expr()
+                    .lte(now(transaction.get_database_backend())),
+            )
+            .into_tuple()
+            .all(transaction)
+            .await?;
+        expired.extend(gone);
+    }
+    let live = locked.into_iter().map(|(key, row)| (key, row.tag));
+    Ok(live.filter(|(_, tag)| !expired.contains(&tag.id)).collect())
+}
+
+/// A row that is locked.
+struct LockedRow {
+    tag: ETag,
+    /// Whether it has an end.
+    ends: bool,
+}
+
 /// Locks the rows that exist in the order of their keys.
 async fn lock(
     transaction: &DatabaseTransaction,
     keys: &[String],
-) -> Result<BTreeMap<String, ETag>, DbErr> {
+) -> Result<BTreeMap<String, LockedRow>, DbErr> {
     let mut found = BTreeMap::new();
     let mut missing = keys.to_vec();
     // Twice: if another writer replaced an item while its lock was waited for, PostgreSQL shows the new
     // row only to a second statement.
     for _ in 0..2 {
         for keys in missing.chunks(CHUNK_KEYS) {
-            let rows: Vec<(String, i64, i64)> = Entity::find()
+            let rows: Vec<(String, i64, i64, bool)> = Entity::find()
                 .select_only()
                 .columns([Column::Key, Column::Id, Column::Version])
+                .expr_as(Column::ExpiresAt.is_not_null(), "ends")
                 .filter(Column::Key.is_in(keys))
                 .order_by_asc(Column::Key)
                 .lock_exclusive()
                 .into_tuple()
                 .all(transaction)
                 .await?;
-            found.extend(
-                rows.into_iter()
-                    .map(|(key, id, version)| (key, ETag { id, version })),
-            );
+            found.extend(rows.into_iter().map(|(key, id, version, ends)| {
+                let tag = ETag { id, version };
+                (key, LockedRow { tag, ends })
+            }));
         }
         missing.retain(|key| !found.contains_key(key));
     }

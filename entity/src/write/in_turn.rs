@@ -4,11 +4,11 @@
 //! the others are done again without it.
 
 use database::{Failure, Session};
-use sea_orm::ConnectionTrait;
 
 use crate::write::{
     change::{Done, Write, WriteError},
     one_statement::write_within,
+    transaction::{commit, roll_back},
 };
 
 /// What became of a write, once that is known.
@@ -18,16 +18,11 @@ pub(super) type Known = Option<Result<Done, WriteError>>;
 pub(super) async fn write(session: &Session, writes: &[&Write]) -> Result<Vec<Known>, WriteError> {
     let mut known: Vec<Known> = writes.iter().map(|_| None).collect();
     loop {
-        let begun = session.execute_unprepared("BEGIN IMMEDIATE").await;
-        begun.map_err(WriteError::of)?;
+        session.begin().await.map_err(WriteError::of)?;
         let Err((place, error)) = run(session, writes, &mut known).await else {
-            let committed = session.execute_unprepared("COMMIT").await;
-            if committed.is_err() {
-                roll_back(session).await;
-            }
-            return committed.map(|_| known).map_err(WriteError::of);
+            return commit(session).await.map(|()| known);
         };
-        roll_back(session).await;
+        roll_back(session).await?;
         if !is_its_own(&error) {
             return Err(error);
         }
@@ -36,12 +31,6 @@ pub(super) async fn write(session: &Session, writes: &[&Write]) -> Result<Vec<Kn
             known.take_if(|known| known.is_ok());
         }
     }
-}
-
-pub(super) async fn roll_back(session: &Session) {
-    // Fails where a trigger has ended the transaction.
-    let _ = session.execute_unprepared("ROLLBACK").await;
-    session.forget_statements().await;
 }
 
 /// Does those writes that were not refused; stops at the first that is.

@@ -8,18 +8,19 @@
 
 use database::{Failure, Session};
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, Insert, QueryFilter, QuerySelect,
-    sea_query::{Expr, ExprTrait, LockBehavior, LockType},
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QuerySelect,
+    sea_query::{Expr, ExprTrait, LockBehavior, LockType, Query},
 };
 
 use crate::{
-    item::{ActiveModel, Column, Entity, etag::ETag, value::Value},
+    clock::{now, now_before_end},
+    item::{Column, Entity, etag::ETag, value::Value},
     read::find::select_etag,
     write::{
         change::{Action, Done, OnLocked, Write, WriteError, Written, concluded},
         claim::Claim,
         compound,
+        step::Step,
         transaction::{commit, roll_back},
     },
 };
@@ -54,9 +55,8 @@ async fn attempt(
     {
         return end(session, claim, Done::Stored(written)).await.map(Some);
     }
-    let begun = session.execute_unprepared("START TRANSACTION").await;
-    begun.map_err(WriteError::NotWritten)?;
-    let current = match lock(session, write, on_locked).await {
+    session.begin().await.map_err(WriteError::NotWritten)?;
+    let current = match lock_live(session, write, on_locked).await {
         Ok(current) => current,
         Err(error) => return failed(session, write, None, error).await,
     };
@@ -100,43 +100,18 @@ async fn failed(
     locked: Option<ETag>,
     error: DbErr,
 ) -> Result<Option<Done>, WriteError> {
-    let of_key = match Failure::of(&error) {
+    let met = match Failure::of(&error) {
         // Only an insert can have met a row of its key.
-        Failure::Duplicate if locked.is_none() => exists(session, write).await,
-        _ => Ok(false),
+        Failure::Duplicate if locked.is_none() => met(session, write).await,
+        _ => Ok(None),
     };
     // After a lock wait timeout the transaction is still open.
     roll_back(session).await?;
-    match (of_key, &write.action) {
-        (Ok(true), Action::Create(_)) => Ok(Some(Done::Exists)),
-        (Ok(true), _) => Ok(None),
-        (Ok(false), _) => Err(WriteError::NotWritten(error)),
+    match (met, &write.action) {
+        (Ok(Some(Met::Live)), Action::Create(_)) => Ok(Some(Done::Exists)),
+        (Ok(Some(_)), _) => Ok(None),
+        (Ok(None), _) => Err(WriteError::NotWritten(error)),
         (Err(error), _) => Err(WriteError::NotWritten(error)),
-    }
-}
-
-/// What a write has to do with the row that it has locked, if there is one.
-pub(super) enum Step<'a> {
-    Nothing(Done),
-    Delete(ETag),
-    Update(ETag, &'a Value),
-    Create(&'a Value),
-}
-
-impl<'a> Step<'a> {
-    pub(super) fn of(write: &'a Write, current: Option<ETag>) -> Self {
-        match (&write.action, current) {
-            (Action::Create(_), Some(_)) => Self::Nothing(Done::Exists),
-            (_, Some(tag)) if !write.precondition.holds(tag) => {
-                Self::Nothing(Done::PreconditionFailed(tag))
-            }
-            (Action::Delete, Some(tag)) => Self::Delete(tag),
-            (Action::Update(value) | Action::Upsert(value), Some(tag)) => Self::Update(tag, value),
-            (Action::Create(value) | Action::Upsert(value), None) if write.creates() => {
-                Self::Create(value)
-            }
-            (_, None) => Self::Nothing(Done::Missing),
-        }
     }
 }
 
@@ -160,7 +135,7 @@ async fn apply(session: &Session, write: &Write, current: Option<ETag>) -> Resul
                 _ => Applied::Interrupted,
             })
         }
-        Step::Update(tag, value) => match update(session, tag, value).await? {
+        Step::Update(tag, value) => match update(session, write, tag, value).await? {
             1 => stored(session, write, false).await,
             _ => Ok(Applied::Interrupted),
         },
@@ -171,45 +146,96 @@ async fn apply(session: &Session, write: &Write, current: Option<ETag>) -> Resul
     }
 }
 
-/// Whether the key is why a row is a duplicate, and not another unique index. The failed insert has
-/// locked the row that it met, so no other writer has taken it away since.
-async fn exists(session: &Session, write: &Write) -> Result<bool, DbErr> {
-    let found = lock(session, write, OnLocked::Wait).await?;
-    Ok(found.is_some())
+/// Why a row is a duplicate: an item of its key, one that has expired, or `None`: a row that is the same in another
+/// unique index. The failed insert has locked the row that it met, so no other writer has taken it away since.
+async fn met(session: &Session, write: &Write) -> Result<Option<Met>, DbErr> {
+    Ok(match lock(session, write, OnLocked::Wait).await? {
+        Some((tag, true)) if is_gone(session, tag).await? => Some(Met::Gone),
+        Some(_) => Some(Met::Live),
+        None => None,
+    })
 }
 
-/// Locks the row if there is one, so that no other writer changes it before this one has.
+/// An item that an insert has met.
+#[derive(Clone, Copy)]
+enum Met {
+    Live,
+    Gone,
+}
+
+/// Locks the row if there is one, so that no other writer changes it before this one has. Tells its tag, and whether
+/// it has an end.
 async fn lock(
     session: &Session,
     write: &Write,
     on_locked: OnLocked,
-) -> Result<Option<ETag>, DbErr> {
-    let select = select_etag(write.key.as_str());
+) -> Result<Option<(ETag, bool)>, DbErr> {
+    let ends = Expr::col(Column::ExpiresAt).is_not_null();
+    let select = select_etag(write.key.as_str()).expr(ends);
     let locking = match on_locked {
         OnLocked::Wait => select.lock_exclusive(),
         OnLocked::Fail => select.lock_with_behavior(LockType::Update, LockBehavior::Nowait),
     };
-    locking.into_model().one(session).await
+    let row: Option<(i64, i64, bool)> = locking.into_tuple().one(session).await?;
+    Ok(row.map(|(id, version, ends)| (ETag { id, version }, ends)))
+}
+
+/// The tag of the item, once its row is locked and if its end has not come. One whose end has come makes room for a
+/// new item.
+async fn lock_live(
+    session: &Session,
+    write: &Write,
+    on_locked: OnLocked,
+) -> Result<Option<ETag>, DbErr> {
+    let Some((tag, ends)) = lock(session, write, on_locked).await? else {
+        return Ok(None);
+    };
+    // By a clock that is read after the row is locked.
+    if !ends || !is_gone(session, tag).await? {
+        return Ok(Some(tag));
+    }
+    if write.creates() {
+        Entity::delete_by_id(tag.id).exec(session).await?;
+    }
+    Ok(None)
+}
+
+async fn is_gone(session: &Session, tag: ETag) -> Result<bool, DbErr> {
+    let gone: Option<i64> = Entity::find_by_id(tag.id)
+        .select_only()
+        .column(Column::Id)
+        .filter(Expr::col(Column::ExpiresAt).lte(now(DbBackend::MySql)))
+        .into_tuple()
+        .one(session)
+        .await?;
+    Ok(gone.is_some())
 }
 
 /// The number of rows that were updated.
-async fn update(session: &Session, current: ETag, value: &Value) -> Result<u64, DbErr> {
+async fn update(
+    session: &Session,
+    write: &Write,
+    current: ETag,
+    value: &Value,
+) -> Result<u64, DbErr> {
     let update = Entity::update_many()
         .col_expr(Column::Value, Expr::value(value.as_str()))
         .col_expr(Column::Version, Expr::col(Column::Version).add(1))
-        .col_expr(Column::UpdatedAt, Expr::cust("UTC_TIMESTAMP(6)"))
+        // In this order, since MySQL sets one after the other.
+        .col_expr(Column::UpdatedAt, now_before_end(DbBackend::MySql))
+        .col_expr(Column::ExpiresAt, write.expiry.end(DbBackend::MySql))
         .filter(Column::Id.eq(current.id));
     Ok(update.exec(session).await?.rows_affected)
 }
 
 async fn create(session: &Session, write: &Write, value: &Value) -> Result<(), DbErr> {
-    let item = ActiveModel {
-        key: Set(write.key.as_str().to_owned()),
-        value: Set(value.as_str().to_owned()),
-        ..Default::default()
-    };
-    let insert = Insert::one(item);
-    insert.exec_without_returning(session).await.map(drop)
+    let end = write.expiry.first_end(DbBackend::MySql);
+    let mut insert = Query::insert();
+    insert
+        .into_table(Entity)
+        .columns([Column::Key, Column::Value, Column::ExpiresAt])
+        .values_panic([write.key.as_str().into(), value.as_str().into(), end]);
+    session.execute(&insert).await.map(drop)
 }
 
 /// The row as this transaction, which has it locked, left it.
@@ -221,18 +247,20 @@ async fn stored(session: &Session, write: &Write, created: bool) -> Result<Appli
             Column::Version,
             Column::CreatedAt,
             Column::UpdatedAt,
+            Column::ExpiresAt,
         ])
         .filter(Column::Key.eq(write.key.as_str()))
         .into_tuple()
         .one(session)
         .await?;
-    let stored = |(id, version, created_at, updated_at)| {
+    let stored = |(id, version, created_at, updated_at, expires_at)| {
         Applied::Done(Done::Stored(Written {
             created,
             id,
             version,
             created_at,
             updated_at,
+            expires_at,
         }))
     };
     Ok(row.map_or(Applied::KeyChanged, stored))

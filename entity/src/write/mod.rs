@@ -3,20 +3,29 @@
 //! [`write()`] sends one. PostgreSQL and SQLite do it in one statement (`one_statement`), MySQL and MariaDB in one
 //! transaction that locks the row first (`locked_row`). [`write_together`] sends many at once: in one statement to
 //! PostgreSQL (`together`, or `plain` with less work), one after the other in one transaction to SQLite (`in_turn`,
-//! or in one statement, `plain_values`), in one transaction of few statements to MySQL and MariaDB (`locked_rows`).
+//! or in one statement, `plain_values`), in one transaction of few statements to MySQL and MariaDB (`gathered`).
 //! MariaDB takes updates, one or many, by a statement that is a whole transaction but for its commit (`compound`).
-//! [`delete_many()`] deletes several keys.
+//! [`write_atomically`] does all of several operations or none, on every engine as `gathered` does: it locks the rows
+//! (`locked_rows`), finds what each has to do (`step`), and changes them (`row_changes`). [`delete_many()`] deletes
+//! several keys; [`remove_expired()`] what has expired.
 
+mod atomic;
 pub(crate) mod change;
 mod claim;
 mod compound;
 mod delete_many;
+mod expiry;
+mod gathered;
 mod in_turn;
+mod lengths;
 mod locked_row;
 mod locked_rows;
 mod one_statement;
 mod plain;
 mod plain_values;
+mod remove_expired;
+mod row_changes;
+mod step;
 mod together;
 mod transaction;
 
@@ -24,9 +33,12 @@ use database::Session;
 use sea_orm::{ConnectionTrait, DbBackend};
 
 pub use self::{
+    atomic::{Atomic, AtomicDone, KeyOperation, write_atomically},
     change::{Action, Done, OnLocked, Outcome, Write, WriteError, Written},
     claim::Claim,
     delete_many::{DeleteMany, DeleteOutcome, delete_many},
+    expiry::Expiry,
+    remove_expired::{Removable, Removed, count_expired, expired_since, remove_expired},
 };
 
 /// Sends the write if `claim` can be taken.
@@ -74,7 +86,7 @@ pub async fn write_together(
                 None => in_turn::write(session, writes).await,
             };
         }
-        None => locked_rows::write(session, writes, claim).await?,
+        None => gathered::write(session, writes, claim).await?,
     };
     Ok(done.into_iter().map(|done| done.map(Ok)).collect())
 }

@@ -1,8 +1,8 @@
 //! Many writes of different keys in one statement, where all update, or all create, whatever the tag: PostgreSQL.
 //!
 //! It does what the statement of `together` does, with less work for each row. A write whose row does not come
-//! back was not done: there is no such key, or there is one already, or another write overtook it. Sent again by
-//! itself, it is told which.
+//! back was not done: there is no such key, or there is one already, or its item has an end, or another write overtook
+//! it. Sent again by itself, it is told which.
 //!
 //! The statement fails if a trigger has changed the key of a row, or the value of a new one, which tells whose row it
 //! is where the new key is another write's.
@@ -20,7 +20,7 @@ use crate::write::change::{Action, Done, Write, WriteError, Written};
 const UPDATE: &str = "\
 UPDATE items SET value = given.value, version = items.version + 1, updated_at = clock_timestamp()
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS given (key, value, place)
-WHERE items.key = given.key
+WHERE items.key = given.key AND items.expires_at IS NULL
 RETURNING given.place, items.id / (items.key = given.key)::int, items.version, items.created_at,
     items.updated_at";
 
@@ -99,6 +99,7 @@ fn read(row: &PgRow, created: bool) -> sqlx::Result<(usize, Written)> {
         version: row.try_get(2)?,
         created_at: row.try_get(3)?,
         updated_at: row.try_get(4)?,
+        expires_at: None,
     };
     // The server counts from 1.
     Ok((place as usize - 1, written))

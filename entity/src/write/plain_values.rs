@@ -16,8 +16,9 @@ use sea_orm::{
 
 use crate::write::{
     change::{Done, Write, WriteError, Written},
-    in_turn::{Known, is_its_own, roll_back},
+    in_turn::{Known, is_its_own},
     plain::PlainKind,
+    transaction::roll_back,
 };
 
 /// The most that the longest statement writes is two to the power of this.
@@ -29,8 +30,8 @@ static UPDATE: LazyLock<Vec<String>> = LazyLock::new(|| {
             "BEGIN IMMEDIATE; WITH given (key, value) AS (VALUES {values}) \
              UPDATE OR ROLLBACK items SET value = given.value, version = items.version + 1, \
              updated_at = strftime('%Y-%m-%d %H:%M:%f000', 'now') \
-             FROM given WHERE items.key = given.key \
-             RETURNING key, false AS created, id, version, created_at, updated_at; COMMIT"
+             FROM given WHERE items.key = given.key AND items.expires_at IS NULL \
+             RETURNING key, false AS created, id, version, created_at, updated_at, NULL AS expires_at; COMMIT"
         )
     })
 });
@@ -41,7 +42,7 @@ static CREATE: LazyLock<Vec<String>> = LazyLock::new(|| {
             "BEGIN IMMEDIATE; WITH given (key, value) AS (VALUES {values}) \
              INSERT OR ROLLBACK INTO items (key, value) \
              SELECT key, value FROM given WHERE key IS NOT NULL ON CONFLICT (key) DO NOTHING \
-             RETURNING key, true AS created, id, version, created_at, updated_at; COMMIT"
+             RETURNING key, true AS created, id, version, created_at, updated_at, NULL AS expires_at; COMMIT"
         )
     })
 });
@@ -80,7 +81,7 @@ pub(super) async fn write(
     match session.query_all_raw(statement).await {
         Ok(rows) => outcomes(writes, &rows).map(Some),
         Err(error) => {
-            roll_back(session).await;
+            roll_back(session).await?;
             let error = WriteError::of(error);
             if is_its_own(&error) {
                 Ok(None)

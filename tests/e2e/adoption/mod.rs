@@ -1,5 +1,6 @@
 //! The table: made, changed, taken over from others, or refused.
 
+mod expiry;
 mod foreign_tables;
 pub(crate) mod hand_made;
 mod interrupted;
@@ -9,6 +10,7 @@ mod refused;
 mod schema;
 
 tests::topics! {
+    expiry,
     foreign_tables,
     hand_made,
     interrupted,

@@ -47,7 +47,7 @@ fn columns(engine: Engine) -> &'static str {
     }
 }
 
-fn expected(engine: Engine) -> [&'static str; 6] {
+fn expected(engine: Engine) -> [&'static str; 7] {
     match engine {
         Engine::Postgres => [
             "id bigint not null",
@@ -56,6 +56,7 @@ fn expected(engine: Engine) -> [&'static str; 6] {
             "version bigint not null 1",
             "created_at timestamp with time zone not null now()",
             "updated_at timestamp with time zone not null now()",
+            "expires_at timestamp with time zone null",
         ],
         Engine::Mysql => [
             "id bigint not null",
@@ -64,6 +65,7 @@ fn expected(engine: Engine) -> [&'static str; 6] {
             "version bigint not null 1",
             "created_at datetime(6) not null",
             "updated_at datetime(6) not null",
+            "expires_at datetime(6) null",
         ],
         Engine::Sqlite => [
             "id INTEGER not null",
@@ -72,6 +74,7 @@ fn expected(engine: Engine) -> [&'static str; 6] {
             "version INTEGER not null 1",
             "created_at TEXT not null",
             "updated_at TEXT not null",
+            "expires_at TEXT null",
         ],
     }
 }

@@ -1,5 +1,6 @@
 //! What clients are told while the database, or kvd itself, breaks.
 
+mod batches;
 pub(crate) mod contract;
 mod down;
 mod frozen;
@@ -12,6 +13,7 @@ mod slow;
 mod unknown;
 
 tests::topics! {
+    batches,
     down,
     frozen,
     history,

@@ -32,7 +32,7 @@ pub(super) async fn started(env: &Env) -> (Kvd, Client) {
 }
 
 /// What needs a token: method, path and body.
-const GUARDED: [(&str, &str, &str); 10] = [
+const GUARDED: [(&str, &str, &str); 11] = [
     ("GET", "/items/", ""),
     ("HEAD", "/items", ""),
     ("POST", "/items/", r#"{"key":"b","value":""}"#),
@@ -40,6 +40,11 @@ const GUARDED: [(&str, &str, &str); 10] = [
     ("HEAD", "/items/a", ""),
     ("PUT", "/items/a", r#"{"value":"c"}"#),
     ("DELETE", "/items/a", ""),
+    (
+        "POST",
+        "/batch",
+        r#"{"operations":[{"op":"get","key":"a"}]}"#,
+    ),
     ("GET", "/whoami", ""),
     ("HEAD", "/whoami", ""),
     ("GET", "/metrics", ""),

@@ -176,7 +176,7 @@ async fn every_example_succeeds_as_it_stands(env: Env) {
 async fn try_all_examples(env: &Env, kvd: &Kvd) -> WebDriverResult<()> {
     let explorer = Explorer::open(env, kvd, Screen::Desktop).await?;
     let operations = explorer.operations().await?;
-    assert_eq!(operations.len(), 6, "{operations:?}");
+    assert_eq!(operations.len(), 7, "{operations:?}");
     for id in operations {
         let status = match id.as_str() {
             "create_item" => "201",
@@ -227,6 +227,7 @@ async fn every_call_shows_its_errors_limits_and_headers(env: Env) {
     read_all(&env, &kvd, &document).await.expect("the page");
 }
 
+// Long: what each call has to show.
 async fn read_all(env: &Env, kvd: &Kvd, document: &Value) -> WebDriverResult<()> {
     let explorer = Explorer::open(env, kvd, Screen::Desktop).await?;
     let paths = document["paths"].as_object().expect("paths").values();
@@ -259,6 +260,7 @@ async fn read_all(env: &Env, kvd: &Kvd, document: &Value) -> WebDriverResult<()>
             "update_item" => &["maxLength: 512", "at most 1234 bytes", "Content-Location"],
             "list_items" => &["minimum: 1", "maximum: 100", "Link"],
             "whoami" => &["app-reader"],
+            "batch" => &["at most 8 MiB", "at most 1234 bytes", "Both, or nothing"],
             _ => &["maxLength: 512"],
         };
         for part in more {

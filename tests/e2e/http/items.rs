@@ -8,7 +8,7 @@ tests::list! {
     EveryEngine =>
         post_creates_an_item_and_says_where,
         post_of_a_key_that_exists_is_409_and_changes_nothing,
-        an_item_has_six_members,
+        an_item_has_seven_members,
         the_tag_is_id_and_version,
         times_are_rfc_3339_in_utc_with_microseconds,
         location_is_percent_encoded_and_leads_to_the_item,
@@ -57,7 +57,7 @@ async fn post_of_a_key_that_exists_is_409_and_changes_nothing(env: Env) {
     assert_eq!(read.json(), created.json());
 }
 
-async fn an_item_has_six_members(env: Env) {
+async fn an_item_has_seven_members(env: Env) {
     let kvd = env.start().await;
     let created = kvd.create("a", "b").await.json();
     let mut members: Vec<&String> = created.as_object().expect("an object").keys().collect();
@@ -65,6 +65,7 @@ async fn an_item_has_six_members(env: Env) {
     let expected = [
         "created_at",
         "etag",
+        "expires_at",
         "key",
         "updated_at",
         "value",

@@ -104,7 +104,7 @@ async fn a_body_of_another_shape_is_400(env: Env) {
 async fn unknown_and_repeated_members_are_400(env: Env) {
     let kvd = env.start().await;
     for body in [
-        "{\"key\":\"a\",\"value\":\"b\",\"ttl\":1}",
+        "{\"key\":\"a\",\"value\":\"b\",\"tll\":1}",
         "{\"key\":\"a\",\"value\":\"b\",\"\":1}",
         "{\"key\":\"a\",\"value\":\"b\",\"version\":1}",
         "{\"value\":\"b\",\"values\":[]}",

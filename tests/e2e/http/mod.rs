@@ -1,10 +1,18 @@
 //! What a client asks of kvd over HTTP, and what it is told.
 
 mod access;
+pub(crate) mod batch;
+mod batch_atomic;
+mod batch_mistakes;
+mod batch_races;
+mod batch_rules;
+mod batch_singles;
 mod bodies;
 mod body_headers;
 mod client_address;
 mod cursors;
+pub(crate) mod expiry;
+mod expiry_model;
 mod explorer;
 pub(crate) mod foreign_rules;
 mod half_closed;
@@ -23,6 +31,7 @@ mod prefixes;
 mod problems;
 mod races;
 pub(crate) mod refused;
+mod removal;
 mod service;
 mod tls;
 mod tls_certificates;
@@ -33,10 +42,18 @@ mod values;
 
 tests::topics! {
     access,
+    batch,
+    batch_atomic,
+    batch_mistakes,
+    batch_races,
+    batch_rules,
+    batch_singles,
     bodies,
     body_headers,
     client_address,
     cursors,
+    expiry,
+    expiry_model,
     explorer,
     foreign_rules,
     half_closed,
@@ -55,6 +72,7 @@ tests::topics! {
     problems,
     races,
     refused,
+    removal,
     service,
     tls,
     tls_certificates,

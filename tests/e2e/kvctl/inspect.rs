@@ -69,7 +69,11 @@ async fn inspect_of_a_key_shows_its_sizes_and_times(env: Env) {
         members.remove("problem");
         assert_eq!(shown.len(), members.len(), "{shown:?}");
         for (name, value) in members {
-            let value = value.as_str().map_or(value.to_string(), str::to_owned);
+            let value = match value {
+                Value::Null => "-".to_owned(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
             assert_eq!(shown[name], value, "{name}");
         }
     }
@@ -105,7 +109,7 @@ async fn inspect_says_what_is_wrong_with_a_key(env: Env) {
         let said = inspected["problem"].as_str().expect("a problem");
         assert!(said.contains(problem), "{key:?}: {said}");
         let output = env.kvctl(["inspect", "--", key]).await.expect(0);
-        assert_eq!(output.text().lines().count(), 8, "{}", output.text());
+        assert_eq!(output.text().lines().count(), 9, "{}", output.text());
         let last = output.text().lines().last().unwrap_or_default();
         assert!(
             last.starts_with("problem ") && last.ends_with(said),
@@ -146,6 +150,7 @@ async fn inspect_shows_the_state_of_the_database(env: Env) {
         let named = [
             "disk_bytes",
             "engine",
+            "expired",
             "items",
             "odd_keys",
             "pending_migrations",
@@ -157,15 +162,17 @@ async fn inspect_shows_the_state_of_the_database(env: Env) {
         assert!(told.starts_with(number), "{told} is not {version}");
         assert_eq!(inspected["pending_migrations"], json!([]));
         assert_eq!(inspected["items"], items);
+        assert_eq!(inspected["expired"], 0);
         assert!(inspected["disk_bytes"].is_u64(), "{inspected}");
         assert_eq!(inspected["odd_keys"], json!([]));
 
         let shown = text(&env, env.database(), &[]).await;
-        assert_eq!(shown.len(), 6, "{shown:?}");
+        assert_eq!(shown.len(), 7, "{shown:?}");
         assert_eq!(shown["engine"], engine);
         assert_eq!(shown["server_version"], told);
         assert_eq!(shown["pending_migrations"], "none");
         assert_eq!(shown["items"], items.to_string());
+        assert_eq!(shown["expired"], "0");
         assert!(shown["disk_bytes"].parse::<u64>().is_ok(), "{shown:?}");
         assert_eq!(shown["odd_keys"], "0");
     }
@@ -206,7 +213,7 @@ async fn a_database_that_is_not_migrated_is_inspected_and_left_alone(env: Env) {
     assert_eq!(inspected["disk_bytes"], Value::Null);
     let shown = text(&env, &database, &[]).await;
     assert_eq!(shown["pending_migrations"], pending.join(", "));
-    for unknown in ["items", "disk_bytes", "odd_keys"] {
+    for unknown in ["items", "expired", "disk_bytes", "odd_keys"] {
         assert_eq!(shown[unknown], "-", "{unknown}");
     }
     let tables = match env.engine() {

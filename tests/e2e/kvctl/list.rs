@@ -300,7 +300,10 @@ async fn a_table_heads_its_columns_and_aligns_them(env: Env) {
     let lines: Vec<_> = table.lines().collect();
     let words =
         |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
-    assert_eq!(words(lines[0]), ["KEY", "VALUE", "VERSION", "UPDATED"]);
+    assert_eq!(
+        words(lines[0]),
+        ["KEY", "VALUE", "VERSION", "UPDATED", "ENDS"]
+    );
     assert_eq!(words(lines[1])[..3], ["a", "1", "1"]);
     assert_eq!(words(lines[2])[..3], ["longer/key", "x\\ny", "1"]);
     assert_eq!(words(lines[3])[..3], ["漢", "字", "1"]);
@@ -312,7 +315,7 @@ async fn a_table_heads_its_columns_and_aligns_them(env: Env) {
     assert_eq!(lines[3].find('字'), Some(at("VALUE") + 1));
     let keys = said(&env, &["list", "--keys", "-o", "table"]).await;
     let heads = words(keys.lines().next().expect("a line"));
-    assert_eq!(heads, ["KEY", "VERSION", "UPDATED"]);
+    assert_eq!(heads, ["KEY", "VERSION", "UPDATED", "ENDS"]);
 }
 
 async fn list_and_count_refuse_what_they_cannot_do(env: Env) {

@@ -6,6 +6,8 @@ mod committing;
 mod completions;
 mod delete;
 pub(crate) mod errors;
+mod expiry;
+mod expiry_loads;
 mod export;
 mod get;
 mod hostile_text;
@@ -35,6 +37,8 @@ tests::topics! {
     completions,
     delete,
     errors,
+    expiry,
+    expiry_loads,
     export,
     get,
     hostile_text,

@@ -109,7 +109,7 @@ async fn a_table_of_others_is_neither_used_nor_dropped(env: Env) {
         .await;
     for words in [
         &["fresh", "--yes"][..],
-        &["down", "--yes"],
+        &["down", "--steps", "3", "--yes"],
         &["down", "--steps", "9", "--yes"],
         &["fresh", "--yes", "--tokens"],
     ] {
@@ -140,7 +140,7 @@ async fn tokens_are_lost_only_where_that_is_meant(env: Env) {
     let create = ["create", "app", "--read", ""];
     let _created = token(&env, &create).await.expect(0);
     assert_failed(
-        env.kvctl(["migrate", "down"]).await,
+        env.kvctl(["migrate", "down", "--steps", "3"]).await,
         2,
         "tokens would be lost: 1",
     );
@@ -157,14 +157,15 @@ async fn tokens_are_lost_only_where_that_is_meant(env: Env) {
         .expect(0);
     assert_eq!(states(&env).await, [""; 0]);
     let _created = token(&env, &create).await.expect(0);
-    let _down = env.kvctl(["migrate", "down", "--yes"]).await.expect(0);
+    let down = ["migrate", "down", "--steps", "3"];
+    let _down = env.kvctl(down).args(["--yes"]).await.expect(0);
     assert_failed(token(&env, &["list"]).await, 2, "kvctl migrate");
     let _up = env.kvctl(["migrate"]).await.expect(0);
     assert_eq!(states(&env).await, [""; 0]);
     // A revoked one is no loss.
     let _created = token(&env, &create).await.expect(0);
     let _revoked = token(&env, &["revoke", "app"]).await.expect(0);
-    let _down = env.kvctl(["migrate", "down"]).await.expect(0);
+    let _down = env.kvctl(down).await.expect(0);
     let _up = env.kvctl(["migrate"]).await.expect(0);
 }
 

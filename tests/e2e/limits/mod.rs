@@ -1,5 +1,6 @@
 //! More than there is room for, and more than one client may ask.
 
+mod batches;
 mod connections;
 mod crowds;
 mod floods;
@@ -11,6 +12,7 @@ mod rate_memory;
 mod slow_readers;
 
 tests::topics! {
+    batches,
     connections,
     crowds,
     floods,

@@ -12,7 +12,7 @@ use tests::{
     Client, Engine, Env, Kvd,
     handbook::{Block, block},
     item,
-    load::{together, told},
+    load::{together, told, until},
     pace::stretched,
     process::free_port,
     program::{Program, RunningProgram},
@@ -232,6 +232,22 @@ async fn a_session_that_was_idle_keeps_its_place_among_those_that_wait(env: Env)
     let pgbouncer = pgbouncer(&env, shown().with(mode, &ignoring));
     let kvd = kvd(&env, &pgbouncer.url).await;
     let _created = kvd.create("a", "b").await;
+    let logins = || pgbouncer.running.log().matches("login attempt").count();
+    // Two sessions, as kvd looks for expired items meanwhile.
+    let locks = env.database().connection().await.begin().await;
+    let locks = locks.expect("a transaction");
+    let lock = "LOCK TABLE items IN ACCESS EXCLUSIVE MODE";
+    let _locked = locks.execute_unprepared(lock).await.expect("a lock");
+    let waiting = [
+        tokio::spawn(told(kvd.put("/items/a", "b"))),
+        tokio::spawn(told(kvd.get("/items/a"))),
+        tokio::spawn(told(kvd.get("/items/?count=none"))),
+    ];
+    until("it has two sessions", async || logins() >= 2).await;
+    drop(locks);
+    for waiting in waiting {
+        let _told = waiting.await.expect("an answer");
+    }
     let (plain, _) = pgbouncer.url.split_once('?').expect("parameters");
     let others = sea_orm::Database::connect(plain).await.expect("sessions");
     let mut lent = Vec::new();
@@ -239,7 +255,6 @@ async fn a_session_that_was_idle_keeps_its_place_among_those_that_wait(env: Env)
         lent.push(others.begin().await.expect("a session"));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let logins = || pgbouncer.running.log().matches("login attempt").count();
     let before = logins();
     let read = tokio::spawn(told(kvd.get("/items/a")));
     tokio::time::sleep(Duration::from_millis(1500)).await;

@@ -303,9 +303,9 @@ async fn rights_on_columns_are_enough(env: Env) {
     let mut all = with_base(env.engine(), "kvctl import --on-conflict overwrite");
     all.retain(|right| !right.ends_with(" ON items"));
     let of_columns = [
-        "SELECT (id, key, value, version, created_at, updated_at) ON items",
-        "INSERT (key, value) ON items",
-        "UPDATE (value, version, updated_at) ON items",
+        "SELECT (id, key, value, version, created_at, updated_at, expires_at) ON items",
+        "INSERT (key, value, expires_at) ON items",
+        "UPDATE (id, value, version, created_at, updated_at, expires_at) ON items",
         "DELETE ON items",
     ];
     all.extend(of_columns.map(str::to_owned));

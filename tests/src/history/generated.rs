@@ -1,13 +1,18 @@
 //! Thousands of made-up histories: the checker and the brute force agree on all of them.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 
 use crate::history::{
     brute_force::{Table, explained},
     check::check,
-    proof::{A1, B1, Line, history},
+    ending::ending,
+    proof::{A1, B1},
     record::{
+        End, Expiry,
         Operation::{self, Create, Delete, Read, Update, Upsert},
+        Outcome,
         Outcome::{Created, Deleted, Exists, Found, Missing, NotDone, Refused, Unknown, Updated},
         Record, Tag, Value,
     },
@@ -18,25 +23,31 @@ fn lines(history: &[Record]) -> String {
     lines.join("\n")
 }
 
-/// A history that is true: each operation has its moment, and its call and answer lie around it.
+/// A history that is true: each operation has its moment, and its call and answer lie around it. It judges by a clock
+/// that is read before that moment, as a write does that commits later.
 /// Two of `odds` have an unknown outcome, one is not done.
 fn true_history(random: &mut Rng, operations: u64, overlap: u64, odds: u8) -> Vec<Record> {
     let mut table = Table::default();
     let mut tags = vec![B1];
     let mut id = 1;
-    let lines = (0..operations).map(|n| {
+    let records = (0..operations).map(|n| {
         let tag = match random.bool() {
             true => tags[random.usize(tags.len().saturating_sub(3)..tags.len())],
             false => tags[tags.len() - 1],
         };
         let operation = any_operation(random, n, tag);
+        let moment = 10 * (n + overlap + 1);
+        let span = 10 * overlap + 4;
+        let (called, returned) = (moment - random.u64(..span), moment + random.u64(..span));
+        let clock = Duration::from_millis(random.u64(called..=moment));
+        let expiry = any_expiry(random, operation, clock);
         let lost = random.u8(..odds);
         let outcome = match lost {
             0 => NotDone,
             1 => Unknown,
             _ => {
                 id += random.i64(1..3);
-                let outcome = table.run(operation, id).expect("a new id");
+                let outcome = table.run_at(clock, operation, expiry, id);
                 tags.extend(outcome.tag());
                 match outcome {
                     _ if lost == 2 => Unknown,
@@ -45,13 +56,45 @@ fn true_history(random: &mut Rng, operations: u64, overlap: u64, odds: u8) -> Ve
                 }
             }
         };
-        let moment = 10 * (n + overlap + 1);
-        let span = 10 * overlap + 4;
-        let (called, returned) = (moment - random.u64(..span), moment + random.u64(..span));
-        (operation, outcome, called, returned)
+        let line = (operation, outcome, called, returned);
+        let end = match outcome {
+            Found(..) | Created(_) | Updated(_) if random.u8(..20) > 0 => table.end(),
+            _ => End::Untold,
+        };
+        ending(line, expiry, end)
     });
-    let lines: Vec<Line> = lines.collect();
-    history(&lines)
+    records.collect()
+}
+
+impl Table {
+    /// Does it at a time by a clock, and says what it did.
+    fn run_at(
+        &mut self,
+        clock: Duration,
+        operation: Operation,
+        expiry: Expiry,
+        id: i64,
+    ) -> Outcome {
+        let has_ended = matches!(self.end(), End::At(end) if end <= clock);
+        let end = match expiry {
+            Expiry::Keep if !has_ended => self.end(),
+            Expiry::Never | Expiry::Keep => End::Never,
+            Expiry::After(time) => End::At(clock + time),
+            Expiry::At(time) => End::At(time),
+        };
+        self.run(operation, id, has_ended, end).expect("a new id")
+    }
+}
+
+fn any_expiry(random: &mut Rng, operation: Operation, clock: Duration) -> Expiry {
+    let time = Duration::from_millis(random.u64(1..60));
+    match (operation, random.u8(..20)) {
+        (Read | Delete(_), _) => Expiry::Never,
+        (_, 0) => Expiry::Keep,
+        (_, 1) => Expiry::After(time),
+        (_, 2) => Expiry::At(clock + time),
+        _ => Expiry::Never,
+    }
 }
 
 fn any_operation(random: &mut Rng, value: Value, tag: Tag) -> Operation {
@@ -69,8 +112,16 @@ fn any_operation(random: &mut Rng, value: Value, tag: Tag) -> Operation {
 /// One outcome becomes another.
 fn alter(random: &mut Rng, history: &mut [Record]) {
     let number = random.usize(..history.len());
-    let other = history[random.usize(..history.len())].outcome;
+    let other = history[random.usize(..history.len())].clone();
     let record = &mut history[number];
+    let time = Duration::from_millis(random.u64(1..40));
+    record.end = match (random.u8(..12), record.end) {
+        (0, End::At(end)) => End::At(end + time),
+        (1, End::At(end)) => End::At(end.saturating_sub(time)),
+        (2, End::At(_)) => End::Never,
+        (3, End::Never) => End::At(record.returned + time),
+        (_, end) => end,
+    };
     let (by, up) = (random.i64(1..3), random.bool());
     let bent = |tag: Tag| Tag {
         id: tag.id + if up { 0 } else { by },
@@ -78,7 +129,10 @@ fn alter(random: &mut Rng, history: &mut [Record]) {
     };
     record.outcome = match (random.u8(..4), record.outcome) {
         (0, _) => NotDone,
-        (1, _) => other,
+        (1, _) => {
+            record.end = other.end;
+            other.outcome
+        }
         (_, Found(tag, value)) if random.bool() => Found(tag, value + 1),
         (_, Found(tag, value)) => Found(bent(tag), value),
         (_, Created(tag)) => Updated(bent(tag)),

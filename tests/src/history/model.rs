@@ -5,13 +5,17 @@ use std::{
     fmt,
 };
 
-use crate::history::record::{Operation, Outcome, Record, Tag, Value};
+use crate::history::{
+    life::Life,
+    record::{End, Operation, Outcome, Record, Tag, Value},
+};
 
 /// What a key may be at some moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct State {
+    /// Also one that has ended, until another takes its place.
     item: Option<Item>,
-    /// The ids of deleted items, which never come back.
+    /// The ids of items that were deleted or replaced, which never come back.
     gone: BTreeSet<i64>,
 }
 
@@ -22,14 +26,16 @@ struct Item {
     version: i64,
     /// `None` if it is one that no answer shows.
     value: Option<Value>,
+    life: Life,
 }
 
-/// What the answers of a whole history tell: the one value of each tag, the one tag of each value, and the last
-/// version of each id. It is only for giving up early, since each answer must come true sooner or later.
+/// What the answers of a whole history tell: the one value of each tag, the one tag and the end of each value, and the
+/// last version of each id. It is only for giving up early, since each answer must come true sooner or later.
 #[derive(Default)]
 pub(super) struct Book {
     values: HashMap<Tag, Value>,
     tags: HashMap<Value, Tag>,
+    ends: HashMap<Value, End>,
     last: HashMap<i64, i64>,
 }
 
@@ -46,6 +52,9 @@ impl Book {
                 // Where two answers contradict each other, the second will have no explanation.
                 book.values.entry(tag).or_insert(value);
                 book.tags.entry(value).or_insert(tag);
+                if record.end != End::Untold {
+                    book.ends.entry(value).or_insert(record.end);
+                }
             }
         }
         book
@@ -59,40 +68,71 @@ impl Book {
 
 impl State {
     /// What the key is after the operation; `None` if the operation could not have this outcome here, or, when its
-    /// outcome is unknown, would have no effect here.
-    pub(super) fn after(&self, record: &Record, book: &Book) -> Option<Self> {
+    /// outcome is unknown, would have no effect here. `operation` is the record's, or one of those that its upsert of
+    /// unknown outcome may have been.
+    pub(super) fn after(&self, record: &Record, operation: Operation, book: &Book) -> Option<Self> {
         use Operation::{Create, Delete, Read, Update, Upsert};
         use Outcome::{Created, Deleted, Exists, Found, Missing, Refused, Unknown, Updated};
 
-        match (record.operation, record.outcome) {
+        let live = || self.found_by(record);
+        match (operation, record.outcome) {
             (Read, Found(tag, value)) => {
-                let state = self.with(tag)?;
-                (state.item?.value == Some(value)).then_some(state)
+                let state = live()?.with(tag)?;
+                (state.item?.value == Some(value)).then_some(())?;
+                state.told(record.end)
             }
-            (Read | Update(..) | Delete(_), Missing) => self.item.is_none().then(|| self.clone()),
-            (Create(_), Exists) => self.item.map(|_| self.clone()),
-            (Create(_), Refused(tag)) => self.with(tag),
+            (Read | Update(..) | Delete(_), Missing) => self.missed_by(record),
+            (Create(_), Exists) => live(),
+            (Create(_), Refused(tag)) => live()?.with(tag),
             (Update(_, Some(sent)) | Delete(Some(sent)), Refused(tag)) if tag != sent => {
-                self.with(tag)
+                live()?.with(tag)
             }
             (Create(value) | Upsert(value), Created(tag)) if tag.version == 1 => {
-                self.born(Some(tag.id), value, book)
+                let state = self.missed_by(record)?.deleted(book)?;
+                state.born(Some(tag.id), value, record, book)
             }
             (Update(value, None) | Upsert(value), Updated(tag)) => {
-                self.with(tag.before())?.updated(value, book)
+                live()?.with(tag.before())?.updated(value, record, book)
             }
             (Update(value, Some(sent)), Updated(tag)) if sent == tag.before() => {
-                self.with(sent)?.updated(value, book)
+                live()?.with(sent)?.updated(value, record, book)
             }
-            (Delete(None), Deleted | Unknown) => self.deleted(book),
-            (Delete(Some(sent)), Deleted | Unknown) => self.with(sent)?.deleted(book),
-            (Create(value) | Upsert(value), Unknown) if self.item.is_none() => {
-                self.born(None, value, book)
+            (Delete(None), Deleted | Unknown) => live()?.deleted(book),
+            (Delete(Some(sent)), Deleted | Unknown) => live()?.with(sent)?.deleted(book),
+            (Create(value), Unknown) => {
+                let state = self.missed_by(record)?.deleted(book)?;
+                state.born(None, value, record, book)
             }
-            (Update(value, None) | Upsert(value), Unknown) => self.updated(value, book),
-            (Update(value, Some(sent)), Unknown) => self.with(sent)?.updated(value, book),
+            (Update(value, None), Unknown) => live()?.updated(value, record, book),
+            (Update(value, Some(sent)), Unknown) => {
+                live()?.with(sent)?.updated(value, record, book)
+            }
             _ => None,
         }
+    }
+
+    /// The same for an operation that finds an item.
+    fn found_by(&self, record: &Record) -> Option<Self> {
+        let item = self.item?;
+        self.living(item, item.life.found_by(record)?)
+    }
+
+    /// The same for an operation that finds none, be it that there is one which has ended.
+    fn missed_by(&self, record: &Record) -> Option<Self> {
+        match self.item {
+            None => Some(self.clone()),
+            Some(item) => self.living(item, item.life.missed_by(record)?),
+        }
+    }
+
+    /// The same after an answer that tells the end.
+    fn told(&self, end: End) -> Option<Self> {
+        let item = self.item?;
+        self.living(item, item.life.told(end)?)
+    }
+
+    fn living(&self, item: Item, life: Life) -> Option<Self> {
+        self.holding(Item { life, ..item })
     }
 
     /// The same with this tag, if it can have it.
@@ -116,30 +156,32 @@ impl State {
         })
     }
 
-    fn born(&self, id: Option<i64>, value: Value, book: &Book) -> Option<Self> {
+    fn born(&self, id: Option<i64>, value: Value, record: &Record, book: &Book) -> Option<Self> {
         let item = Item {
             id,
             version: 1,
             value: book.shows(value).then_some(value),
+            life: Life::asked(record.expiry, None),
         };
-        match self.item {
-            None => self.holding(item)?.by(book),
-            Some(_) => None,
-        }
+        self.holding(item)?.by(record, book)
     }
 
-    fn updated(&self, value: Value, book: &Book) -> Option<Self> {
+    fn updated(&self, value: Value, record: &Record, book: &Book) -> Option<Self> {
         let item = self.item?;
         let item = Item {
             version: item.version + 1,
             value: book.shows(value).then_some(value),
+            life: Life::asked(record.expiry, Some(item.life)),
             ..item
         };
-        self.holding(item)?.by(book)
+        self.holding(item)?.by(record, book)
     }
 
+    /// Without its item, if there is one.
     fn deleted(&self, book: &Book) -> Option<Self> {
-        let item = self.item?;
+        let Some(item) = self.item else {
+            return Some(self.clone());
+        };
         let mut gone = self.gone.clone();
         if let Some(id) = item.id {
             // A client is told of a later version, which could then never come about.
@@ -151,12 +193,21 @@ impl State {
         Some(Self { item: None, gone })
     }
 
-    /// Itself, unless what is stored now contradicts the book.
-    fn by(self, book: &Book) -> Option<Self> {
+    /// Itself, unless what is stored now contradicts the record that stores it, or the book.
+    fn by(self, record: &Record, book: &Book) -> Option<Self> {
         let item = self.item?;
+        let end = item.value.and_then(|value| book.ends.get(&value).copied());
+        let end = end.unwrap_or(End::Untold);
+        // Nobody was told anything of what is unknown.
+        let answered = match record.outcome {
+            Outcome::Unknown => End::Untold,
+            _ => record.end,
+        };
+        let told = self.told(end)?.told(answered)?;
+        record.may_give(end).then_some(())?;
         let state = match item.value.and_then(|value| book.tags.get(&value)) {
-            Some(tag) => self.with(*tag)?,
-            None => self,
+            Some(tag) => told.with(*tag)?,
+            None => told,
         };
         let version = item.version;
         let tag = state.item?.id.map(|id| Tag { id, version });
@@ -185,7 +236,8 @@ impl fmt::Display for State {
                 match item.value {
                     Some(value) => write!(f, " with value {value}"),
                     None => write!(f, " with a value never seen"),
-                }
+                }?;
+                item.life.fmt(f)
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::history::{
     brute_force::explained,
     check::check,
     record::{
+        End, Expiry,
         Operation::{self, Create, Delete, Read, Update, Upsert},
         Outcome::{
             self, Created, Deleted, Exists, Found, Missing, NotDone, Refused, Unknown, Updated,
@@ -29,7 +30,9 @@ fn record((operation, outcome, called, returned): Line) -> Record {
     Record {
         by: "client".to_owned(),
         operation,
+        expiry: Expiry::Never,
         outcome,
+        end: End::Never,
         called: Duration::from_millis(called),
         returned: Duration::from_millis(returned),
     }
@@ -41,17 +44,25 @@ pub(crate) fn history(lines: &[Line]) -> Vec<Record> {
 
 #[track_caller]
 fn accepted(lines: &[Line]) {
-    let history = history(lines);
-    check("k", &history).unwrap_or_else(|refusal| panic!("{refusal}"));
-    assert!(explained(&history), "the brute force refuses it");
+    assert_explained(&history(lines));
+}
+
+#[track_caller]
+pub(crate) fn assert_explained(history: &[Record]) {
+    check("k", history).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert!(explained(history), "the brute force refuses it");
+}
+
+#[track_caller]
+fn refused(lines: &[Line]) -> String {
+    unexplained(&history(lines))
 }
 
 /// The line of the report that is marked, without times and client.
 #[track_caller]
-fn refused(lines: &[Line]) -> String {
-    let history = history(lines);
-    assert!(!explained(&history), "the brute force accepts it");
-    let report = check("k", &history).expect_err("refused");
+pub(crate) fn unexplained(history: &[Record]) -> String {
+    assert!(!explained(history), "the brute force accepts it");
+    let report = check("k", history).expect_err("refused");
     let marked = report.lines().find(|line| line.starts_with(">>"));
     let (_, told) = marked
         .and_then(|line| line.split_once(": "))

@@ -2,6 +2,10 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+/// How far the records' clock and the database's are apart at most: SQLite's tells milliseconds, and the difference of
+/// the two is measured once.
+pub const CLOCK_ERROR: Duration = Duration::from_millis(5);
+
 /// What a write stores. No two writes of a history store the same, so a value tells which of them was seen.
 pub type Value = u64;
 
@@ -10,6 +14,27 @@ pub type Value = u64;
 pub struct Tag {
     pub id: i64,
     pub version: i64,
+}
+
+/// When an item that is written is to expire. The times are those of the records' clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    #[default]
+    Never,
+    /// As before; a new item never.
+    Keep,
+    /// So long after the database's clock was read for the write.
+    After(Duration),
+    At(Duration),
+}
+
+/// When an item expires, as an answer tells it, by the records' clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    Untold,
+    #[default]
+    Never,
+    At(Duration),
 }
 
 /// What a client asks of the key.
@@ -49,7 +74,11 @@ pub struct Record {
     /// Which client asked which server, for the reader of a failure.
     pub by: String,
     pub operation: Operation,
+    /// What a write asks for.
+    pub expiry: Expiry,
     pub outcome: Outcome,
+    /// Of the item that the answer shows.
+    pub end: End,
     pub called: Duration,
     /// With [`Outcome::Unknown`] when the client gave up.
     pub returned: Duration,
@@ -68,6 +97,28 @@ impl Record {
             Outcome::Found(tag, value) => Some((tag, value)),
             Outcome::Created(tag) | Outcome::Updated(tag) => Some((tag, self.operation.value()?)),
             _ => None,
+        }
+    }
+}
+
+impl Record {
+    /// Whether the item that it stores may end so.
+    pub(crate) fn may_give(&self, end: End) -> bool {
+        match (self.expiry, end) {
+            (Expiry::After(time), End::At(end)) => {
+                let latest = self.returned.saturating_add(time + CLOCK_ERROR);
+                self.called + time <= end + CLOCK_ERROR
+                    && (self.outcome == Outcome::Unknown || end <= latest)
+            }
+            // What had passed by then ends when it is written.
+            (Expiry::At(asked), End::At(end)) if asked < end => {
+                let latest = self.returned.saturating_add(CLOCK_ERROR);
+                self.called <= end + CLOCK_ERROR
+                    && (self.outcome == Outcome::Unknown || end <= latest)
+            }
+            (Expiry::At(asked), End::At(end)) => asked == end,
+            (Expiry::Never, End::At(_)) | (Expiry::After(_) | Expiry::At(_), End::Never) => false,
+            (_, End::Untold) | (Expiry::Never, End::Never) | (Expiry::Keep, _) => true,
         }
     }
 }
@@ -147,11 +198,40 @@ impl fmt::Display for Outcome {
     }
 }
 
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+impl fmt::Display for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => Ok(()),
+            Self::Keep => write!(f, ", keeping its end"),
+            Self::After(time) => write!(f, ", ending after {:.2}", milliseconds(*time)),
+            Self::At(time) => write!(f, ", ending at {:.2}", milliseconds(*time)),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => Ok(()),
+            Self::Untold => write!(f, ", until nobody knows when"),
+            Self::At(time) => write!(f, ", until {:.2}", milliseconds(*time)),
+        }
+    }
+}
+
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         let (called, returned) = (milliseconds(self.called), milliseconds(self.returned));
         write!(f, "{called:9.2} {returned:9.2}  {}: ", self.by)?;
-        write!(f, "{} -> {}", self.operation, self.outcome)
+        write!(f, "{}{}", self.operation, self.expiry)?;
+        write!(f, " -> {}", self.outcome)?;
+        match self.shows() {
+            Some(_) => self.end.fmt(f),
+            None => Ok(()),
+        }
     }
 }

@@ -13,8 +13,9 @@ use std::{
 };
 
 use crate::history::{
+    life::Life,
     model::{Book, State},
-    record::{Operation, Outcome, Record},
+    record::{Expiry, Operation, Outcome, Record, Value},
 };
 
 /// One thing that the past may have been.
@@ -108,20 +109,17 @@ impl Search<'_> {
     fn next(&self, past: &Past) -> Vec<Past> {
         let mut found = Vec::new();
         let mut effects = Vec::new();
-        // An upsert can do what others can, so it is not spent while there are others.
-        let is_upsert =
-            |open: &&usize| matches!(self.history[**open].operation, Operation::Upsert(_));
-        let (upserts, others): (Vec<_>, Vec<_>) = self.open.iter().partition(is_upsert);
-        for open in others.into_iter().chain(upserts) {
-            if past.ahead.contains(open) || past.spent.contains(open) {
+        // The latest first: of those that would do the same, an earlier one finds whatever a later one does.
+        for (open, operation) in self.open.iter().rev().flat_map(|open| self.ways(*open)) {
+            if past.ahead.contains(&open) || past.spent.contains(&open) {
                 continue;
             }
-            let record = &self.history[*open];
-            let effect = self.effect(record);
+            let record = &self.history[open];
+            let effect = self.effect(record, operation);
             if effect.is_some() && effects.contains(&effect) {
                 continue;
             }
-            let Some(state) = past.state.after(record, &self.book) else {
+            let Some(state) = past.state.after(record, operation, &self.book) else {
                 continue;
             };
             effects.push(effect);
@@ -130,8 +128,8 @@ impl Search<'_> {
                 ..past.clone()
             };
             match record.outcome {
-                Outcome::Unknown => next.spent.insert(*open),
-                _ => next.ahead.insert(*open),
+                Outcome::Unknown => next.spent.insert(open),
+                _ => next.ahead.insert(open),
             };
             for open in &self.open {
                 self.let_see(&mut next, *open);
@@ -145,34 +143,58 @@ impl Search<'_> {
     fn let_see(&self, past: &mut Past, open: usize) {
         let record = &self.history[open];
         if record.outcome != Outcome::Unknown
-            && past.state.after(record, &self.book).as_ref() == Some(&past.state)
+            && past
+                .state
+                .after(record, record.operation, &self.book)
+                .as_ref()
+                == Some(&past.state)
         {
             past.ahead.insert(open);
         }
     }
 
-    /// What an operation of unknown outcome may do; `None` if only this one does it. Of those that would do the same
-    /// at any time, trying one will do.
-    fn effect(&self, record: &Record) -> Option<Effect> {
-        let effect = match record.operation {
-            Operation::Create(value)
-            | Operation::Update(value, None)
-            | Operation::Upsert(value)
-                if !self.book.shows(value) =>
-            {
-                Effect::StoresUnseen
+    /// The operation, or both that an upsert of unknown outcome may have been.
+    fn ways(&self, open: usize) -> impl Iterator<Item = (usize, Operation)> + use<> {
+        let record = &self.history[open];
+        let ways = match (record.operation, record.outcome) {
+            (Operation::Upsert(value), Outcome::Unknown) => {
+                let update = Operation::Update(value, None);
+                [Some(update), Some(Operation::Create(value))]
             }
-            Operation::Delete(None) => Effect::Deletes,
+            (operation, _) => [Some(operation), None],
+        };
+        ways.into_iter().flatten().map(move |way| (open, way))
+    }
+
+    /// What an operation of unknown outcome does in this way; `None` if only this one does it. Of those that would do
+    /// the same at any time, trying one will do.
+    fn effect(&self, record: &Record, way: Operation) -> Option<Effect> {
+        let is_unseen = |value: Value| !self.book.shows(value);
+        let (stores, creates) = match way {
+            Operation::Create(value) if is_unseen(value) => (true, true),
+            Operation::Update(value, None) if is_unseen(value) => (true, false),
+            Operation::Delete(None) => (false, false),
             _ => return None,
+        };
+        let effect = Effect {
+            stores,
+            creates,
+            // It can do what others can, and more.
+            is_upsert: matches!(record.operation, Operation::Upsert(_)),
+            life: Life::asked(record.expiry, None),
+            keeps: record.expiry == Expiry::Keep,
         };
         (record.outcome == Outcome::Unknown).then_some(effect)
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    StoresUnseen,
-    Deletes,
+struct Effect {
+    stores: bool,
+    creates: bool,
+    is_upsert: bool,
+    life: Life,
+    keeps: bool,
 }
 
 /// Pasts, without those that spend operations which they need not spend: they explain nothing more.

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
-use serde_json::Value as Json;
+use reqwest::Method;
+use serde_json::{Value as Json, json};
 use tests::{
     Answer, Client, Kvd,
     client::Call,
-    history::{Operation, Outcome, Record, Tag, Value},
+    history::{End, Expiry, Operation, Outcome, Record, Tag, Value},
     item,
     load::until,
     pace::timeout,
@@ -25,13 +26,15 @@ pub(super) async fn be_a_client(run: Arc<Run>, number: u64, mut random: Rng) {
     while !run.is_over() {
         let key = run.choose_key(&mut random);
         let operation = run.choose_operation(key, &mut random);
-        let ask = Ask {
+        let mut ask = Ask {
             run: &run,
             key,
             operation,
+            expiry: Expiry::Never,
         };
         let outcome = if number < CLIENTS {
             let service = &run.services[random.usize(..run.services.len())];
+            ask.expiry = run.choose_expiry(operation, &mut random);
             ask.of_kvd(service, &format!("client {number}"), &mut random)
                 .await
         } else {
@@ -55,6 +58,7 @@ pub(super) async fn look_at_every_key(run: &Run) {
                 run,
                 key,
                 operation: Operation::Read,
+                expiry: Expiry::Never,
             };
             until(&format!("{} answers", service.name), || {
                 ask.is_answered_by(service)
@@ -69,6 +73,7 @@ struct Ask<'a> {
     run: &'a Run,
     key: usize,
     operation: Operation,
+    expiry: Expiry,
 }
 
 impl Ask<'_> {
@@ -84,7 +89,9 @@ impl Ask<'_> {
                     format!("not in the contract: {by}: {wrong}\n{log}")
                 })),
                 // There is no such kvd just now, so it was not asked.
-                Err(error) if error.is_connect() => Some(Ok(Outcome::NotDone)),
+                Err(error) if error.is_connect() => {
+                    Some(Ok(Told::new(Outcome::NotDone, End::default)))
+                }
                 Err(_) => None,
             }
         };
@@ -110,23 +117,50 @@ impl Ask<'_> {
         };
         match self.operation {
             Operation::Read => kvd.get(&path),
-            Operation::Create(value) if by_put => kvd
-                .put(&path, &value.to_string())
-                .header("If-None-Match", "*"),
-            Operation::Create(value) => kvd.post(&key, &value.to_string()),
-            Operation::Update(value, tag) => under(kvd.put(&path, &value.to_string()), tag),
-            Operation::Upsert(value) => kvd.put(&format!("{path}?upsert=true"), &value.to_string()),
+            Operation::Create(value) if by_put => {
+                self.put(kvd, &path, value).header("If-None-Match", "*")
+            }
+            Operation::Create(value) => {
+                let mut body = self.body(value);
+                body["key"] = key.into();
+                kvd.request(Method::POST, "/items/").json(&body)
+            }
+            Operation::Update(value, tag) => under(self.put(kvd, &path, value), tag),
+            Operation::Upsert(value) => self.put(kvd, &format!("{path}?upsert=true"), value),
             Operation::Delete(tag) => under(kvd.delete(&path), tag),
         }
     }
 
+    fn put(&self, kvd: &Client, path: &str, value: Value) -> Call {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let path = match self.expiry {
+            Expiry::Keep => format!("{path}{mark}keep_ttl=true"),
+            _ => path.to_owned(),
+        };
+        kvd.request(Method::PUT, &path).json(&self.body(value))
+    }
+
+    fn body(&self, value: Value) -> Json {
+        let mut body = json!({"value": value.to_string()});
+        match self.expiry {
+            Expiry::Never | Expiry::Keep => {}
+            Expiry::After(time) => body["ttl"] = time.as_secs().into(),
+            Expiry::At(time) => body["expires_at"] = self.run.time(time).into(),
+        }
+        body
+    }
+
     /// The outcome by the contract.
-    fn judge(&self, answer: &Answer) -> Result<Outcome, String> {
+    fn judge(&self, answer: &Answer) -> Result<Told, String> {
         use Operation::{Create, Delete, Read, Update, Upsert};
 
         let stored = || shown(&answer.json(), self.operation.value());
         let outcome = match (self.operation, answer.status) {
             (_, 503 | 408) => Some(Outcome::NotDone),
+            // The end had come when kvd read the request.
+            (_, 400) if matches!(self.expiry, Expiry::At(end) if end < self.run.begun.elapsed()) => {
+                Some(Outcome::NotDone)
+            }
             (Create(_) | Update(..) | Upsert(_) | Delete(_), 504) => Some(Outcome::Unknown),
             (Read, 200) => {
                 shown(&answer.json(), None).map(|(tag, value)| Outcome::Found(tag, value))
@@ -142,10 +176,13 @@ impl Ask<'_> {
             (Delete(_), 204) => Some(Outcome::Deleted),
             _ => None,
         };
-        outcome.ok_or_else(|| {
-            let body = String::from_utf8_lossy(&answer.body);
-            format!("{} -> {}, {body}", self.operation, answer.status)
-        })
+        let end = || self.end(&answer.json());
+        outcome
+            .map(|outcome| Told::new(outcome, end))
+            .ok_or_else(|| {
+                let body = String::from_utf8_lossy(&answer.body);
+                format!("{} -> {}, {body}", self.operation, answer.status)
+            })
     }
 
     /// The same by kvctl.
@@ -184,7 +221,7 @@ impl Ask<'_> {
         self.write_down(&by, timeout(patience, call)).await
     }
 
-    fn judge_output(&self, output: &Output) -> Result<Outcome, String> {
+    fn judge_output(&self, output: &Output) -> Result<Told, String> {
         use Operation::{Create, Delete, Read, Update, Upsert};
 
         let said = &output.stderr;
@@ -220,26 +257,39 @@ impl Ask<'_> {
             }
             _ => None,
         };
-        outcome.ok_or_else(|| format!("{} -> exit code {}, {said}", self.operation, output.code))
+        let told = outcome.map(|outcome| Told::new(outcome, || self.end(&json())));
+        told.ok_or_else(|| format!("{} -> exit code {}, {said}", self.operation, output.code))
+    }
+
+    /// When the item of an answer expires.
+    fn end(&self, item: &Json) -> End {
+        match &item["expires_at"] {
+            Json::Null if item.get("expires_at").is_none() => End::Untold,
+            Json::Null => End::Never,
+            time => {
+                let since = time.as_str().and_then(|time| self.run.since(time));
+                End::At(since.expect("a time since the run began"))
+            }
+        }
     }
 
     /// Waits for the answer and notes when it was asked for and given.
     async fn write_down<E>(
         &self,
         by: &str,
-        call: impl Future<Output = Result<Option<Result<Outcome, String>>, E>>,
+        call: impl Future<Output = Result<Option<Result<Told, String>>, E>>,
     ) -> Option<Outcome> {
         let called = self.run.begun.elapsed();
         let answered = call.await;
         let returned = self.run.begun.elapsed();
-        let outcome = match answered {
-            Ok(Some(Ok(outcome))) => outcome,
+        let Told { outcome, end } = match answered {
+            Ok(Some(Ok(told))) => told,
             // What a write did that was not answered, or not as it should be, is unknown.
             Ok(Some(Err(wrong))) => {
                 lock(&self.run.unexpected).push(wrong);
-                Outcome::Unknown
+                Told::NOTHING
             }
-            Ok(None) | Err(_) => Outcome::Unknown,
+            Ok(None) | Err(_) => Told::NOTHING,
         };
         if (self.operation, outcome) == (Operation::Read, Outcome::Unknown) {
             return None;
@@ -247,12 +297,36 @@ impl Ask<'_> {
         let record = Record {
             by: by.to_owned(),
             operation: self.operation,
+            expiry: self.expiry,
             outcome,
+            end,
             called,
             returned,
         };
         self.run.write_down(self.key, record);
         Some(outcome)
+    }
+}
+
+/// What an answer says.
+struct Told {
+    outcome: Outcome,
+    end: End,
+}
+
+impl Told {
+    const NOTHING: Self = Self {
+        outcome: Outcome::Unknown,
+        end: End::Untold,
+    };
+
+    /// With the end of the item, if the outcome shows one.
+    fn new(outcome: Outcome, end: impl FnOnce() -> End) -> Self {
+        let end = match outcome {
+            Outcome::Found(..) | Outcome::Created(_) | Outcome::Updated(_) => end(),
+            _ => End::Untold,
+        };
+        Self { outcome, end }
     }
 }
 

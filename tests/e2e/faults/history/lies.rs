@@ -1,6 +1,6 @@
 //! Whether the checker would notice.
 
-use tests::history::{Outcome, Record, Tag, Value};
+use tests::history::{CLOCK_ERROR, End, Expiry, Operation, Outcome, Record, Tag, Value};
 
 /// What would have been told if kvd had a bug: histories that cannot be.
 pub(super) fn lies_about(history: &[Record]) -> Vec<Vec<Record>> {
@@ -35,4 +35,46 @@ pub(super) fn lies_about(history: &[Record]) -> Vec<Vec<Record>> {
         overwritten.then(|| with(number, Outcome::Found(tag, value)))
     });
     denied.take(MOST).chain(stale.take(MOST)).collect()
+}
+
+/// What would have been told if an item outlived its end.
+pub(super) fn lies_about_ends(history: &[Record]) -> Vec<Vec<Record>> {
+    /// Of each kind and key.
+    const MOST: usize = 2;
+    // The items that were there, and when they were gone for whoever asks then.
+    let ended = || {
+        history.iter().filter_map(|record| match record.end {
+            End::At(end) => record.shows().map(|(tag, value)| (tag, value, end)),
+            _ => None,
+        })
+    };
+    let records = || history.iter().enumerate();
+    let with = |number: usize, outcome: Outcome, end: End| {
+        let mut lie = history.to_vec();
+        (lie[number].outcome, lie[number].end) = (outcome, end);
+        lie
+    };
+    let lasting = records().filter_map(|(number, record)| {
+        (record.operation == Operation::Read && record.outcome == Outcome::Missing).then_some(())?;
+        let mut ended = ended().filter(|(_, _, end)| *end + CLOCK_ERROR < record.called);
+        let (tag, value, end) = ended.next_back()?;
+        Some(with(number, Outcome::Found(tag, value), End::At(end)))
+    });
+    let continued = records().filter_map(|(number, record)| {
+        let (Operation::Update(_, Some(sent)), Outcome::Missing) =
+            (record.operation, record.outcome)
+        else {
+            return None;
+        };
+        (record.expiry == Expiry::Never).then_some(())?;
+        let mut ended = ended().filter(|(_, _, end)| *end + CLOCK_ERROR < record.called);
+        ended.find(|(tag, ..)| *tag == sent)?;
+        let version = sent.version + 1;
+        Some(with(
+            number,
+            Outcome::Updated(Tag { version, ..sent }),
+            End::Never,
+        ))
+    });
+    lasting.take(MOST).chain(continued.take(MOST)).collect()
 }

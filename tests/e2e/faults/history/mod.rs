@@ -7,13 +7,16 @@ mod run;
 
 use std::sync::Arc;
 
-use tests::{Env, history::check};
+use tests::{
+    Env,
+    history::{Record, check},
+};
 use tokio::task::JoinSet;
 
 use self::{
     clients::{be_a_client, look_at_every_key},
     faults::break_things,
-    lies::lies_about,
+    lies::{lies_about, lies_about_ends},
     run::{CLIENTS, KEYS, OPERATORS, Run, lock},
 };
 
@@ -34,18 +37,15 @@ async fn every_history_has_an_explanation_whatever_breaks(env: Env) {
     env.note(run.summary());
 
     let mut wrong = lock(&run.unexpected).clone();
-    let mut lies = 0;
+    let (mut lies, mut lies_of_ends) = (0, 0);
     for (key, history) in run.histories() {
         let history = lock(history);
         if let Err(refusal) = check(&key, &history) {
             wrong.push(refusal);
             continue;
         }
-        for lie in lies_about(&history) {
-            let told = check(&key, &lie);
-            assert!(told.is_err(), "the checker believes a lie about {key}");
-            lies += 1;
-        }
+        lies += refused(&key, lies_about(&history));
+        lies_of_ends += refused(&key, lies_about_ends(&history));
     }
     assert!(wrong.is_empty(), "{}", shortened(wrong));
     assert!(run.has_done_enough(), "{}", run.summary());
@@ -54,6 +54,19 @@ async fn every_history_has_an_explanation_whatever_breaks(env: Env) {
         lies >= KEYS,
         "only {lies} lies: hardly anybody saw what others did"
     );
+    assert!(
+        lies_of_ends >= KEYS,
+        "only {lies_of_ends} lies about ends: hardly anybody saw one"
+    );
+}
+
+/// The number of lies, none of which the checker may believe.
+fn refused(key: &str, lies: Vec<Vec<Record>>) -> usize {
+    for lie in &lies {
+        let told = check(key, lie);
+        assert!(told.is_err(), "the checker believes a lie about {key}");
+    }
+    lies.len()
 }
 
 /// Several of the same kind say no more than a few.

@@ -7,13 +7,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
+use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
 use fastrand::Rng;
 use tests::{
     Engine, Env, Kvd,
-    history::{Operation, Outcome, Record, Tag},
+    history::{Expiry, Operation, Outcome, Record, Tag},
     kvd::setting,
     pace::stretched,
     relay::Relay,
@@ -42,6 +43,8 @@ pub(super) struct Run {
     pub(super) env: Env,
     pub(super) services: Vec<Service>,
     pub(super) begun: Instant,
+    /// The same moment by the clock that the database has too: it runs on this machine.
+    begun_at: DateTime<Utc>,
     pub(super) histories: Vec<Mutex<Vec<Record>>>,
     /// Tags that clients were told, by key.
     pub(super) tags: Vec<Mutex<Vec<Tag>>>,
@@ -102,6 +105,7 @@ impl Run {
             env: env.clone(),
             services,
             begun: Instant::now(),
+            begun_at: DateTime::<Utc>::from(SystemTime::now()).trunc_subsecs(6),
             histories: iter::repeat_with(Mutex::default).take(KEYS).collect(),
             tags: iter::repeat_with(Mutex::default).take(KEYS).collect(),
             next_value: AtomicU64::new(1),
@@ -147,6 +151,32 @@ impl Run {
             (90..96, Some(tag)) => Operation::Delete(Some(tag)),
             (90.., _) => Operation::Delete(None),
         }
+    }
+
+    /// Mostly never; else at a time around which there are others that ask.
+    pub(super) fn choose_expiry(&self, operation: Operation, random: &mut Rng) -> Expiry {
+        match (operation, random.u8(..20)) {
+            (Operation::Read | Operation::Delete(_), _) => Expiry::Never,
+            (_, 0..3) => {
+                // kvd takes no less than microseconds.
+                let now = Duration::from_millis(self.begun.elapsed().as_millis() as u64);
+                Expiry::At(now + milliseconds(random, 30..600))
+            }
+            (_, 3) => Expiry::After(Duration::from_secs(1)),
+            (Operation::Update(..) | Operation::Upsert(_), 4 | 5) => Expiry::Keep,
+            _ => Expiry::Never,
+        }
+    }
+
+    /// A time since the beginning, as kvd takes it.
+    pub(super) fn time(&self, since: Duration) -> String {
+        (self.begun_at + since).to_rfc3339_opts(SecondsFormat::Micros, true)
+    }
+
+    /// The time since the beginning that kvd tells.
+    pub(super) fn since(&self, time: &str) -> Option<Duration> {
+        let time = DateTime::parse_from_rfc3339(time).ok()?;
+        (time.to_utc() - self.begun_at).to_std().ok()
     }
 
     pub(super) fn write_down(&self, key: usize, record: Record) {
