@@ -72,6 +72,24 @@ test("a walk by cursor sees every item once", async () => {
   assert.deepEqual(seen, keys);
 });
 
+test("a batch has a result of each operation", async () => {
+  const put = { op: "put", key: "batch-ts", value: "v", upsert: true, ttl: 3600 } as const;
+  const get = { op: "get", key: "no such key" } as const;
+  const { data, error } = await client.POST("/batch", { body: { operations: [put, get] } });
+  assert.ok(data, JSON.stringify(error));
+  assert.deepEqual(data.results.map((result) => result.status), [201, 404]);
+  assert.ok(Date.parse(data.results[0]?.item?.expires_at ?? "") > Date.now());
+  assert.equal(data.results[1]?.code, "item-not-found");
+
+  const atomic = { atomic: true, operations: [put, get] };
+  const failed = await client.POST("/batch", { body: atomic });
+  assertProblem(failed.error, 409, "batch-failed");
+  assert.deepEqual(failed.error?.results?.map((result) => result.code), ["not-done", "item-not-found"]);
+  const mistaken = await client.POST("/batch", { body: { operations: [get, get] } });
+  assertProblem(mistaken.error, 400, "invalid-request");
+  assert.equal(mistaken.error?.index, 1);
+});
+
 test("every error is a problem document, and its code is one of those there are", async () => {
   const item = await create("errors", "one");
   const path = { key: "errors" };

@@ -11,8 +11,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kvd_generated import AuthenticatedClient, Client
 from kvd_generated.api.access import whoami
-from kvd_generated.api.items import create_item, delete_item, get_item, list_items, update_item
-from kvd_generated.models import Access, Identity, Item, NewItem, NewValue, Page, Problem, ProblemCode
+from kvd_generated.api.items import batch, create_item, delete_item, get_item, list_items, update_item
+from kvd_generated.models import (
+    Access,
+    BatchResults,
+    Identity,
+    Item,
+    NewBatch,
+    NewItem,
+    NewValue,
+    Operation,
+    OperationName,
+    Page,
+    Problem,
+    ProblemCode,
+)
 from servers import GuardedKvd, run_guarded_kvd, run_kvd
 
 if TYPE_CHECKING:
@@ -102,6 +115,39 @@ def test_a_walk_by_cursor_sees_every_item_once(client: Client) -> None:
     assert seen == keys
 
 
+def test_an_item_tells_when_it_expires(client: Client) -> None:
+    created = create_item.sync(client=client, body=NewItem(key="ttl-py", value="", ttl=3600))
+    assert isinstance(created, Item)
+    assert created.expires_at is not None
+    for_ever = update_item.sync("ttl-py", client=client, body=NewValue(value=""))
+    assert isinstance(for_ever, Item)
+    assert for_ever.expires_at is None
+
+
+def test_a_batch_has_a_result_of_each_operation(client: Client) -> None:
+    put = Operation(op=OperationName.PUT, key="batch-py", value="v", upsert=True, ttl=3600)
+    get = Operation(op=OperationName.GET, key="no such key")
+    done = batch.sync(client=client, body=NewBatch(operations=[put, get]))
+    assert isinstance(done, BatchResults)
+    assert [result.status for result in done.results] == [201, 404]
+    stored, missing = done.results
+    assert isinstance(stored.item, Item)
+    assert stored.item.expires_at is not None
+    assert missing.code is ProblemCode.ITEM_NOT_FOUND
+
+    delete = Operation(op=OperationName.DELETE, key="batch-py", if_match=[stored.item.etag, "1-1"])
+    failed = batch.sync(client=client, body=NewBatch(atomic=True, operations=[delete, get]))
+    assert isinstance(failed, Problem)
+    assert isinstance(failed.results, list)
+    assert [result.code for result in failed.results] == [ProblemCode.NOT_DONE, ProblemCode.ITEM_NOT_FOUND]
+    mistaken = batch.sync(client=client, body=NewBatch(operations=[get, get]))
+    assert isinstance(mistaken, Problem)
+    assert mistaken.index == 1
+    done = batch.sync(client=client, body=NewBatch(atomic=True, operations=[delete]))
+    assert isinstance(done, BatchResults)
+    assert [result.status for result in done.results] == [204]
+
+
 def test_every_error_is_a_problem_document(client: Client) -> None:
     item = create(client, "errors-py", "one")
     conflict = create_item.sync_detailed(client=client, body=NewItem(key="errors-py", value=""))
@@ -180,4 +226,4 @@ def test_the_typescript_client_does_the_same(
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "pass 6" in done.stdout, done.stdout
+    assert "pass 7" in done.stdout, done.stdout
