@@ -151,12 +151,11 @@ def answer(
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
-def problem(status: int, code: str, **headers: str) -> bytes:
-    """A problem document of kvd."""
+def problem(status: int, code: str, members: dict[str, Any] | None = None, **headers: str) -> bytes:
+    """A problem document of kvd, with further members."""
     document = {"type": "about:blank", "title": "T", "status": status, "detail": "D", "code": code}
-    return answer(
-        status, json.dumps(document), "application/problem+json", X_Request_Id="r-1", **headers
-    )
+    body = json.dumps(document | (members or {}))
+    return answer(status, body, "application/problem+json", X_Request_Id="r-1", **headers)
 
 
 def page(status: int, **headers: str) -> bytes:
@@ -164,7 +163,15 @@ def page(status: int, **headers: str) -> bytes:
     return answer(status, f"<h1>{status}</h1>", "text/html", **headers)
 
 
-def document(key: str = "k", value: str = "v", version: int = 1) -> dict[str, Any]:
+def results(*each: dict[str, Any]) -> bytes:
+    """The answer to a batch."""
+    status = 200 if all(result["status"] < 400 for result in each) else 207
+    return answer(status, json.dumps({"results": each}))
+
+
+def document(
+    key: str = "k", value: str = "v", version: int = 1, expires_at: str | None = None
+) -> dict[str, Any]:
     time = "2026-01-31T09:30:00.123456Z"
     return {
         "key": key,
@@ -173,6 +180,7 @@ def document(key: str = "k", value: str = "v", version: int = 1) -> dict[str, An
         "etag": f"1-{version}",
         "created_at": time,
         "updated_at": time,
+        "expires_at": expires_at,
     }
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import json
 import pickle
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from servers import ITEM, problem, serve
+from servers import ITEM, problem, run_kvd, serve
 
-from kvd_client import AsyncClient, Client, KvdError, OutcomeUnknown
+from kvd_client import AsyncClient, Client, Delete, Get, KvdError, OutcomeUnknown, Put
 
 if TYPE_CHECKING:
     from conftest import Connect
@@ -137,6 +140,31 @@ def test_pages_are_read_when_they_are_needed(kvd: str, key: str) -> None:
         assert len(requests) == 1
         assert list(keys) == [f"{key}c"]
         assert len(requests) == 2
+
+
+def test_what_a_locked_database_did_not_do_is_sent_again(tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    def unlock(response: httpx.Response) -> None:
+        sent.append(len(json.loads(response.request.content)["operations"]))
+        database.rollback()
+
+    with (
+        run_kvd(tmp_path, "--dev", "--rate-limit", "0", "--request-timeout", "1s") as url,
+        contextlib.closing(sqlite3.connect(tmp_path / "kvd-dev.db")) as database,
+        httpx.Client(event_hooks={"response": [unlock]}, timeout=10) as http,
+        Client(url, http=http) as client,
+    ):
+        client.put_many({"a": "1", "b": "2"})
+        database.execute("BEGIN IMMEDIATE")
+        read, put, deleted = client.batch([Get("a"), Put("b", "3"), Delete("c")])
+        assert (read.status, put.status, deleted.status) == (200, 200, 404)
+        # The read was not locked out.
+        assert sent == [2, 3, 2]
+        database.execute("BEGIN IMMEDIATE")
+        client.delete_many(["a", "b"])
+        assert sent == [2, 3, 2, 2, 2]
+        assert client.get_many(["a", "b"]) == {}
 
 
 def test_errors_can_be_sent_between_processes() -> None:

@@ -11,17 +11,21 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from servers import ITEM, Cut, answer, document, page, problem, run_kvd, serve
+from servers import ITEM, Cut, answer, document, page, problem, results, run_kvd, serve
 
 from kvd_client import (
+    BatchFailed,
     DatabaseRefused,
+    Delete,
     Forbidden,
+    Get,
     InvalidRequest,
     KeyExists,
     KvdError,
     NotFound,
     OutcomeUnknown,
     PreconditionFailed,
+    Put,
     RateLimited,
     Unauthenticated,
     Unavailable,
@@ -42,8 +46,20 @@ WRITES: dict[str, Callable[[Client], object]] = {
     "upsert": lambda client: client.put("k", "v", upsert=True),
     "put under a tag": lambda client: client.put("k", "v", if_match="1-1"),
     "delete": lambda client: client.delete("k"),
+    "batch": lambda client: client.batch([Get("k"), Delete("l")]),
+    "atomic batch": lambda client: client.batch([Put("k", "v"), Delete("l")], atomic=True),
+    "put_many": lambda client: client.put_many({"k": "v"}),
+    "delete_many": lambda client: client.delete_many(["k"]),
 }
-SERVED = {"delete": answer(204), "create": ITEM.replace(b"200 OK", b"201 Created")}
+READ = {"status": 200, "item": document()}
+SERVED = {
+    "delete": answer(204),
+    "create": ITEM.replace(b"200 OK", b"201 Created"),
+    "batch": results(READ, {"status": 204}),
+    "atomic batch": results(READ, {"status": 204}),
+    "put_many": results(READ),
+    "delete_many": results({"status": 204}),
+}
 
 every_write = pytest.mark.parametrize("write", WRITES)
 
@@ -106,6 +122,7 @@ def test_a_503_is_retried_until_the_database_is_there(connect: Connect, tmp_path
         (405, "method-not-allowed", KvdError),
         (408, "request-timeout", KvdError),
         (409, "key-exists", KeyExists),
+        (409, "batch-failed", BatchFailed),
         (412, "precondition-failed", PreconditionFailed),
         (413, "value-too-large", ValueTooLarge),
         (415, "unsupported-media-type", KvdError),

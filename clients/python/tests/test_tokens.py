@@ -19,7 +19,9 @@ from servers import ITEM, Cut, GuardedKvd, answer, page, problem, run_guarded_kv
 from kvd_client import (
     AsyncClient,
     Client,
+    Delete,
     Forbidden,
+    Get,
     Identity,
     InvalidRequest,
     KvdError,
@@ -42,6 +44,8 @@ READS: dict[str, Callable[[Client, str], object]] = {
     "keys": lambda client, key: list(client.keys(key)),
     "items": lambda client, key: list(client.items(key)),
     "count": lambda client, key: client.count(key),
+    "batch of reads": lambda client, key: client.batch([Get(key)]),
+    "get_many": lambda client, key: client.get_many([key]),
 }
 WRITES: dict[str, Callable[[Client, str], object]] = {
     "create": lambda client, key: client.create(key, "v"),
@@ -49,6 +53,9 @@ WRITES: dict[str, Callable[[Client, str], object]] = {
     "upsert": lambda client, key: client.put(key, "v", upsert=True),
     "update": lambda client, key: client.update(key, str.upper),
     "delete": lambda client, key: client.delete(key),
+    "batch": lambda client, key: client.batch([Get(key), Delete(f"{key}/")]),
+    "put_many": lambda client, key: client.put_many({key: "v"}),
+    "delete_many": lambda client, key: client.delete_many([key]),
 }
 CALLS: dict[str, Callable[[Client, str], object]] = {
     **READS,
@@ -402,7 +409,8 @@ def shown(error: BaseException) -> str:
 def test_no_client_tells_its_token(kind: type[Client | AsyncClient]) -> None:
     client = kind("http://127.0.0.1:8000", token=SECRET)
     operations = client._operations if isinstance(client, Client) else client
-    for each in (client, vars(client), operations, vars(operations), vars(client._http)):
+    calls = operations._calls
+    for each in (client, vars(client), calls, vars(calls), vars(calls._io), vars(client._http)):
         assert SECRET not in f"{each!r} {each}"
 
 

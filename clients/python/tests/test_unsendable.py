@@ -10,7 +10,15 @@ import httpx
 import pytest
 from servers import ITEM, Cut, answer, document, problem, serve
 
-from kvd_client import AsyncClient, Client, InvalidRequest, KvdError, OutcomeUnknown, Unavailable
+from kvd_client import (
+    AsyncClient,
+    Client,
+    Delete,
+    InvalidRequest,
+    KvdError,
+    OutcomeUnknown,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +34,10 @@ CALLS: dict[str, Callable[[Client, str], object]] = {
     "update": lambda client, key: client.update(key, str.upper, default="v"),
     "delete": lambda client, key: client.delete(key),
     "create": lambda client, key: client.create(key, "v"),
+    "batch": lambda client, key: client.batch([Delete(key)]),
+    "get_many": lambda client, key: client.get_many([key]),
+    "put_many": lambda client, key: client.put_many({key: "v"}),
+    "delete_many": lambda client, key: client.delete_many([key]),
 }
 every_call = pytest.mark.parametrize("call", CALLS)
 

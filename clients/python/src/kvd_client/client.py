@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
+from kvd_client.address import authorization, kvd_url
+from kvd_client.calls import Calls
 from kvd_client.errors import KvdError
-from kvd_client.operations import Operations, authorization, kvd_url
+from kvd_client.operations import Operations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -124,7 +126,7 @@ class Client:
         headers = authorization(token, url, http)
         self._http = http or _own(httpx.Client)
         self._close_http = http is None
-        self._operations = Operations(url, headers, deadline, _BlockingIo(self._http))
+        self._operations = Operations(Calls(url, headers, deadline, _BlockingIo(self._http)))
 
     create = _blocking(Operations.create)
     get = _blocking(Operations.get)
@@ -134,6 +136,10 @@ class Client:
     keys = _iterating(Operations.keys)
     items = _iterating(Operations.items)
     count = _blocking(Operations.count)
+    batch = _blocking(Operations.batch)
+    get_many = _blocking(Operations.get_many)
+    put_many = _blocking(Operations.put_many)
+    delete_many = _blocking(Operations.delete_many)
     whoami = _blocking(Operations.whoami)
 
     def close(self) -> None:
@@ -168,7 +174,7 @@ class AsyncClient(Operations):
         headers = authorization(token, url, http)
         self._http = http or _own(httpx.AsyncClient)
         self._close_http = http is None
-        super().__init__(url, headers, deadline, _AsyncIo(self._http))
+        super().__init__(Calls(url, headers, deadline, _AsyncIo(self._http)))
 
     async def aclose(self) -> None:
         """Closes the connections."""

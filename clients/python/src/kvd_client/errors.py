@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
+
+from kvd_client.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +23,14 @@ class KvdError(Exception):
     (it came from a proxy) or if there was no answer, and then `status` is `None` too.
     `request_id` is the id under which kvd's log has the request.
 
-    After any error but `OutcomeUnknown` nothing was written.
+    After any error but `OutcomeUnknown` nothing was written, but for the keys in `done`.
     """
+
+    done: tuple[str, ...] = ()
+    """The keys that `get_many`, `put_many` or `delete_many` had done before."""
+
+    failed: tuple[str, ...] = ()
+    """The keys of such a call that this error is about."""
 
     def __init__(
         self,
@@ -47,6 +56,9 @@ class KvdError(Exception):
 class InvalidRequest(KvdError, ValueError):
     """The key, the value or another argument breaks a rule of kvd (400), or cannot be sent."""
 
+    index: int | None = None
+    """Which operation of a batch it is, counted from 0; nothing of the batch was done."""
+
 
 class Unauthenticated(KvdError):
     """The client has no token, or one that is not live: unknown, ended or revoked (401)."""
@@ -71,8 +83,18 @@ class PreconditionFailed(KvdError):
     """The item's tag now; `None` if there is no item."""
 
 
+class BatchFailed(KvdError):
+    """An operation of an atomic batch did not succeed, so nothing of it was done (409)."""
+
+    results: tuple[Result, ...] = ()
+    """One for each operation; those not to blame have the status 424 and the code `not-done`."""
+
+
 class ValueTooLarge(KvdError):
-    """The value has more bytes than the server takes (413)."""
+    """The value, or a batch, has more bytes than the server takes (413)."""
+
+    index: int | None = None
+    """Which operation of a batch it is, counted from 0; nothing of the batch was done."""
 
 
 class RateLimited(KvdError):
@@ -115,6 +137,7 @@ _BY_CODE: Mapping[str, type[KvdError]] = {
     "forbidden": Forbidden,
     "item-not-found": NotFound,
     "key-exists": KeyExists,
+    "batch-failed": BatchFailed,
     "precondition-failed": PreconditionFailed,
     "value-too-large": ValueTooLarge,
     "rate-limited": RateLimited,
@@ -164,7 +187,7 @@ def from_answer(response: httpx.Response, *, write: bool) -> KvdError:
     problem = _problem(response)
     status, code = response.status_code, problem.get("code")
     no_problem = f"{status} {response.reason_phrase} is no answer of kvd"
-    error = (_BY_CODE.get(str(code)) or _by_status(status, write=write))(
+    error = _kind(status, code, write=write)(
         problem.get("detail", no_problem),
         code=code,
         status=status,
@@ -174,6 +197,25 @@ def from_answer(response: httpx.Response, *, write: bool) -> KvdError:
         error.etag = _etag(response.headers)
     if isinstance(error, RateLimited | Unavailable):
         error.retry_after = _retry_after(response.headers)
+    if isinstance(error, InvalidRequest | ValueTooLarge):
+        error.index = _index(problem)
+    if isinstance(error, BatchFailed):
+        with suppress(*NOT_KVDS):
+            error.results = tuple(Result.from_json(result) for result in problem["results"])
+    return error
+
+
+def from_result(result: Result, *, write: bool) -> KvdError | None:
+    """The exception that a single call would have raised."""
+    if result.ok:
+        return None
+    kind = _kind(result.status, result.code, write=write)
+    detail = result.detail or f"{result.status} is no result of kvd"
+    error = kind(detail, code=result.code, status=result.status)
+    if isinstance(error, PreconditionFailed):
+        error.etag = result.etag
+    if isinstance(error, RateLimited | Unavailable):
+        error.retry_after = result.retry_after
     return error
 
 
@@ -185,6 +227,10 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
     except NOT_KVDS:
         return {}
     return problem if isinstance(problem, dict) else {}
+
+
+def _kind(status: int, code: object, *, write: bool) -> type[KvdError]:
+    return _BY_CODE.get(str(code)) or _by_status(status, write=write)
 
 
 def _by_status(status: int, *, write: bool) -> type[KvdError]:
@@ -204,6 +250,11 @@ def _etag(headers: Mapping[str, str]) -> str | None:
     # Proxies that compress answers weaken their tags, or rename them.
     etag = headers.get("ETag")
     return etag and re.sub("-(gzip|br)$", "", etag.removeprefix("W/").strip('"'))
+
+
+def _index(problem: Mapping[str, Any]) -> int | None:
+    index = problem.get("index")
+    return index if isinstance(index, int) else None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
