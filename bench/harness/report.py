@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .kvd import Footprint
 from .rounds import COUNT, LISTERS, Plan, Round
-from .work import PGBENCH, PLAIN, Sample, Work
+from .work import BATCH, BATCH_GOALS, BATCH_SINGLE_GOAL, PGBENCH, PLAIN, Sample, Work
 
 MIB = 2**20
 LIST = f"list-{LISTERS}"
@@ -47,6 +47,9 @@ def markdown(results: Results, works: Sequence[Work]) -> str:
     ]
     if works:
         parts += ["## Rates", rate_table(results, works), "## Latencies", latency_table(results, works)]
+    batches = [work for work in works if work.batch > 1]
+    if batches:
+        parts += [f"## Batches of {BATCH} operations", batch_table(results, batches)]
     if names & {"cursor-first", "page-counted", LIST}:
         parts += ["## Lists of 1 000 000 items", list_table(results, names)]
     if results.footprint:
@@ -80,6 +83,21 @@ def spread(results: Results, work: str, subject: str) -> str:
 
 def threads(results: Results, work: str, subject: str) -> int:
     return next(round.threads for round in results.rounds if (round.work, round.subject) == (work, subject))
+
+
+def batch_table(results: Results, works: Sequence[Work]) -> str:
+    """Items in a second, and how many times as many as in single requests over 64 connections."""
+    rows = []
+    for work in works:
+        batched = results.median(work.name, "kvd", rate)
+        goal = BATCH_GOALS[work.operation] if work.engine == "postgres" else None
+        rows.append([work.name, f"{number(batched)} items a second", at_least(batched, goal, "a second")])
+        single = Work(work.operation, 64, work.engine).name
+        if results.subjects(single):
+            ratio = batched / results.median(single, "kvd", rate)
+            goal = BATCH_SINGLE_GOAL if (work.engine, work.operation) == ("postgres", "put") else None
+            rows.append([f"… against {single}", f"{ratio:.2f} ×", at_least(ratio, goal)])
+    return table(["work", "kvd", "goal"], rows)
 
 
 def latency_table(results: Results, works: Sequence[Work]) -> str:
@@ -149,8 +167,8 @@ def high_latency(sample: Sample) -> float:
     return sample.p99
 
 
-def at_least(value: float, goal: float | None) -> str:
-    return "" if goal is None else f"{goal:g} × or more: {'met' if value >= goal else 'not met'}"
+def at_least(value: float, goal: float | None, unit: str = "×") -> str:
+    return "" if goal is None else f"{goal:g} {unit} or more: {'met' if value >= goal else 'not met'}"
 
 
 def at_most(value: float, goal: float, unit: str) -> str:

@@ -9,6 +9,9 @@ Operation = Literal["get", "put"]
 
 ENGINES: tuple[Engine, ...] = ("postgres", "mariadb", "sqlite")
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 256)
+# Batches have so many operations, over so many connections.
+BATCH = 100
+BATCH_CONNECTIONS = 16
 DEEP_ITEMS = 1_000_000
 # Keys are `kvctl seed`'s with this prefix: 1000001, 1000002 and so on. So pgbench can draw a number and send it as the
 # key; with letters in it the server would have to build the text, and pgbench would measure that as well.
@@ -41,6 +44,10 @@ PGBENCH_GOALS: dict[Operation, dict[int, float]] = {
     "put": {1: 0.6, 4: 0.55, 16: 1, 64: 1.6, 256: 3},
 }
 
+# Items in a second, in batches on PostgreSQL; and how many times the rate of single writes over 64 connections.
+BATCH_GOALS: dict[Operation, float] = {"get": 80_000, "put": 30_000}
+BATCH_SINGLE_GOAL = 2
+
 
 @dataclass(frozen=True)
 class Data:
@@ -69,16 +76,22 @@ class Work:
     engine: Engine = "postgres"
     data: Data = USUAL
     goals: dict[str, float] = field(default_factory=dict, hash=False)
+    # How many operations a request has.
+    batch: int = 1
 
     @property
     def name(self) -> str:
         engine = [] if self.engine == "postgres" else [self.engine]
         size = [] if self.data == USUAL else [self.data.name.removeprefix("items") + "k"]
-        return "-".join([*engine, self.operation, *size, str(self.connections)])
+        batch = [] if self.batch == 1 else ["batch"]
+        return "-".join([*engine, *batch, self.operation, *size, str(self.connections)])
 
     @property
     def left_out(self) -> set[str]:
-        """The slow one takes part only where it has a goal, pgbench with values of the usual size."""
+        """The slow one takes part only where it has a goal, pgbench with values of the usual size, and nobody else has
+        batches."""
+        if self.batch > 1:
+            return {DJANGO, PLAIN, PGBENCH}
         left_out = {DJANGO} - self.goals.keys()
         return left_out if self.engine == "postgres" and self.data == USUAL else left_out | {PGBENCH}
 
@@ -92,6 +105,9 @@ def works() -> Iterator[Work]:
         for connections in (4, 32):
             yield Work("get", connections, data=data, goals={PLAIN: 1.1})
             yield Work("put", connections, data=data, goals={PLAIN: 1.3 if connections == 32 else 1})
+    for engine in ENGINES:
+        for operation in ("get", "put"):
+            yield Work(operation, BATCH_CONNECTIONS, engine, batch=BATCH)
 
 
 def goals(engine: Engine, operation: Operation, connections: int) -> dict[str, float]:

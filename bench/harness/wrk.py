@@ -21,10 +21,13 @@ class Service:
         self.port = port
 
     def run(self, work: Work, threads: int, seconds: int) -> Sample:
-        arguments = [work.operation.upper(), str(FIRST_KEY), str(self.data.items)]
-        if work.operation == "put":
-            arguments.append(str(self.data.value_bytes))
-        return self.load("items.lua", "/", arguments, work.connections, threads, seconds)
+        keys = [str(FIRST_KEY), str(self.data.items)]
+        value = [str(self.data.value_bytes)] if work.operation == "put" else []
+        if work.batch == 1:
+            arguments = [work.operation.upper(), *keys, *value]
+            return self.load("items.lua", "/", arguments, work.connections, threads, seconds)
+        arguments = [work.operation, *keys, str(work.batch), *value]
+        return self.load("batches.lua", "/", arguments, work.connections, threads, seconds, work.batch)
 
     def repeat(self, path: str, connections: int, seconds: int) -> Sample:
         """One path over and over."""
@@ -34,8 +37,9 @@ class Service:
         return self.server.processor_seconds()
 
     def load(
-        self, script: str, path: str, arguments: list[str], connections: int, threads: int, seconds: int
+        self, script: str, path: str, arguments: list[str], connections: int, threads: int, seconds: int, items: int = 1
     ) -> Sample:
+        """What is counted are items, of which each answer has so many."""
         url = f"http://127.0.0.1:{self.port}{path}"
         wrk = ["wrk", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "-s", script]
         # A slow answer is a latency; one that never comes is an error.
@@ -45,10 +49,11 @@ class Service:
         counted = json.loads(text.splitlines()[-1])
         # wrk counts a status above 399. Anything else that is no item is far smaller than one.
         errors = sum(counted[kind] for kind in ("status", "connect", "read", "write", "timeout"))
-        if errors or counted["bytes"] < counted["requests"] * self.data.value_bytes:
+        done = counted["requests"] * items
+        if errors or counted["bytes"] < done * self.data.value_bytes:
             raise Failure(f"{self.name} gave wrong answers\n{text}")
-        rate = counted["requests"] / counted["microseconds"] * 1_000_000
-        return Sample(counted["requests"], rate, counted["p50"] / 1000, counted["p99"] / 1000)
+        rate = done / counted["microseconds"] * 1_000_000
+        return Sample(done, rate, counted["p50"] / 1000, counted["p99"] / 1000)
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and body."""
