@@ -149,8 +149,8 @@ impl Removal {
                     state.what.from = removed.until;
                     most = MOST.min(2 * most);
                 }
-                // Three quarters of the time are for others.
-                sleep(3 * sent.elapsed()).await;
+                // Four fifths of the time are for others.
+                sleep(4 * sent.elapsed()).await;
             }
         }
         Ok(())
