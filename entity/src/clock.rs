@@ -46,8 +46,8 @@ pub(crate) fn after(backend: DbBackend, time: Duration) -> SimpleExpr {
     )
 }
 
-/// A time, or the next moment if that has passed; or so many seconds after the current time: two parameters, of which at
-/// least one is `NULL`. Without either it is `NULL`.
+/// The end that a client asks for. It has two parameters, of which at least one is `NULL`: a time, which becomes the next
+/// moment if it has passed, and a number of seconds from now. If both are `NULL`, so is the end.
 pub(crate) fn at_or_after(backend: DbBackend) -> &'static str {
     match backend {
         DbBackend::Postgres => {

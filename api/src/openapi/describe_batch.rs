@@ -72,8 +72,8 @@ fn describe_conditions(members: &mut Value) {
     }
 }
 
-/// A body for each operation, and for two that are done together or not at all. The first is the one that an explorer
-/// sends if nobody chooses: it succeeds, whatever there is, and leaves alone what the other calls have as examples.
+/// A body for each operation, and for two that are done together or not at all. An explorer sends the first unless
+/// somebody chooses another. It succeeds whatever items there are, and does not touch the keys of the other calls' examples.
 fn requests() -> Value {
     let alone = |summary: &str, operation: Value| {
         let value = json!({ "operations": [operation] });

@@ -3,7 +3,9 @@
 use std::{convert::Infallible, mem, sync::Arc, time::Duration};
 
 use database::{Failure, Session};
-use entity::write::{Removable, Removed, WriteError, count_expired, expired_since, remove_expired};
+use entity::write::{
+    Removable, Removed, WriteError, count_removable, expired_since, remove_expired,
+};
 use prometheus::{IntCounter, IntGauge};
 use sea_orm::DbErr;
 use tokio::time::{Instant, sleep, timeout};
@@ -87,7 +89,7 @@ impl ReadQuery for AskCount {
     const PLANNED_ONCE: bool = false;
 
     async fn ask(&self, session: &Session) -> Result<u64, DbErr> {
-        count_expired(session).await
+        count_removable(session).await
     }
 }
 

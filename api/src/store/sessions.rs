@@ -192,7 +192,7 @@ impl Sessions {
         }
     }
 
-    /// After a look that was sound and that nobody asked for.
+    /// After a look that succeeded and that no request asked for: the session counts as idle since before it.
     pub(super) fn put_back_unused(&self, session: PooledSession) {
         self.outage.answered();
         session.give_back_unused();

@@ -213,14 +213,6 @@ impl Lookups {
     }
 }
 
-/// The tag of a key's item.
-///
-/// # Errors
-/// What the database said.
-pub async fn find_etag(db: &impl ConnectionTrait, key: &str) -> Result<Option<ETag>, DbErr> {
-    select_etag(key).into_model().one(db).await
-}
-
 pub(crate) fn select_etag(key: &str) -> Select<Entity> {
     Entity::find()
         .select_only()

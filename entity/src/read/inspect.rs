@@ -37,7 +37,8 @@ pub async fn disk_bytes(db: &impl ConnectionTrait) -> Result<u64, DbErr> {
     }
 }
 
-/// How many rows have expired and wait for their removal. An index of those that have an end serves it.
+/// How many rows have expired, also of those that stay because they were written after their end. An index of rows that
+/// have an end serves it.
 ///
 /// # Errors
 /// What the database said.

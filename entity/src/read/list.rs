@@ -166,7 +166,8 @@ fn page(backend: DbBackend, listing: &Listing, most_value_bytes: i32) -> SelectS
         .to_owned()
 }
 
-/// From this offset on, a page skips so many keys that the end of each is worth not being looked at.
+/// From this offset on a page is deep: it skips many keys, and to look at the end of each takes longer than to find out
+/// that nothing has expired.
 const DEEP: u64 = 1_000;
 
 /// The keys of a page. A deep one looks at ends only if anything has expired that is not removed yet.

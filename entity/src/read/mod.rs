@@ -10,7 +10,7 @@ mod scan;
 
 pub use self::{
     cursor::{Cursor, InvalidCursor},
-    find::{FoundItem, LargeItem, find, find_etag, find_many},
+    find::{FoundItem, LargeItem, find, find_many},
     inspect::{count_expired, disk_bytes},
     list::{LeftOut, ListedItem, Listing, Page, Start, count, list},
     odd_keys::odd_keys,

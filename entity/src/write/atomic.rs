@@ -124,7 +124,8 @@ pub async fn write_atomically(
                 ignored += 1;
                 Ok(None)
             }
-            // Somebody may have created one of the keys meanwhile, which is then found. Else it is another unique index.
+            // Either somebody has created one of the keys meanwhile, which the next attempt finds, or another index is
+            // unique too.
             Err(WriteError::NotWritten(error)) if Failure::of(&error) == Failure::Duplicate => {
                 duplicates += 1;
                 match duplicates > MOST_DUPLICATES && has_other_unique_index(session).await? {
@@ -140,7 +141,7 @@ pub async fn write_atomically(
     }
 }
 
-/// How often a duplicate is taken for a key that somebody has created meanwhile.
+/// The number of duplicates after which the catalog is asked whether another index is unique too.
 const MOST_DUPLICATES: u32 = 10;
 
 /// Whether something else than the id and the key has to be unique. Raw: the builder knows no catalogs.
@@ -156,7 +157,7 @@ async fn has_other_unique_index(session: &Session) -> Result<bool, WriteError> {
              WHERE table_schema = DATABASE() AND table_name = 'items' AND non_unique = 0 \
              AND index_name <> 'PRIMARY'"
         }
-        // Nobody else writes meanwhile.
+        // On SQLite nobody else writes during the transaction, so it was no key.
         _ => return Ok(true),
     };
     let statement = Statement::from_string(backend, sql);

@@ -38,7 +38,7 @@ pub use self::{
     claim::Claim,
     delete_many::{DeleteMany, DeleteOutcome, delete_many},
     expiry::Expiry,
-    remove_expired::{Removable, Removed, count_expired, expired_since, remove_expired},
+    remove_expired::{Removable, Removed, count_removable, expired_since, remove_expired},
 };
 
 /// Sends the write if `claim` can be taken.

@@ -15,6 +15,7 @@ use sea_orm::{
 use crate::{
     clock,
     item::{Column, Entity, time::Time},
+    read::live,
     write::{
         change::WriteError,
         lengths::padded,
@@ -60,7 +61,7 @@ pub async fn expired_since(session: &Session) -> Result<Option<Duration>, DbErr>
 ///
 /// # Errors
 /// What the database said.
-pub async fn count_expired(session: &Session) -> Result<u64, DbErr> {
+pub async fn count_removable(session: &Session) -> Result<u64, DbErr> {
     expired(session, &Removable::default()).count(session).await
 }
 
@@ -147,7 +148,7 @@ fn expired(session: &Session, what: &Removable) -> Select<Entity> {
     let backend = session.get_database_backend();
     let end = || Expr::col(Column::ExpiresAt);
     let mut select = Entity::find()
-        .filter(end().lte(clock::statement_began(backend)))
+        .filter(live::expired(backend))
         .filter(Expr::col(Column::UpdatedAt).lt(end()));
     if let Some(from) = what.from {
         let from: Value = match backend {

@@ -1,4 +1,4 @@
-//! Work that takes so long that others would wait for it.
+//! Does long work where nobody has to wait for it.
 
 use std::panic::resume_unwind;
 
